@@ -1,0 +1,1 @@
+//! The conformance kit: what every protocol must do, run by each adapter's tests.

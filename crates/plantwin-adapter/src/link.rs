@@ -1,0 +1,110 @@
+//! The link face: plantwin as the client of one device.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use plantwin_model::{Clock, DeviceId, PathSpec, PointIx, PointSpec, Quality, Timestamp};
+use smallvec::SmallVec;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use crate::{LinkError, Traffic};
+
+/// All that an adapter is told about the device it shall reach.
+#[derive(Clone)]
+pub struct LinkContext {
+    /// The device.
+    pub device: DeviceId,
+    /// Its points, by [`PointIx`].
+    pub points: Arc<[PointSpec]>,
+    /// The path, its `addr` resolved (the runtime fills in where embedded servers listen).
+    pub path: PathSpec,
+    /// How often the device reports; an adapter that polls or subscribes asks for this.
+    pub period: Duration,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+    /// Time source for receive times.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A link that is up. Dropping it closes the connection and ends its tasks.
+pub struct Connection {
+    /// What the device says. Bounded: an adapter that finds it full stops reading its socket.
+    pub events: mpsc::Receiver<LinkEvent>,
+    /// Writes and session bytes to the device.
+    pub control: Arc<dyn Control>,
+    /// Bytes on the wire so far.
+    pub traffic: Arc<Traffic>,
+    /// Where it is connected to, for people.
+    pub endpoint: String,
+    /// Background tasks; aborted when dropped.
+    pub tasks: Tasks,
+}
+
+/// Background tasks that end when this is dropped.
+#[derive(Debug, Default)]
+pub struct Tasks(JoinSet<()>);
+
+impl Tasks {
+    /// No task.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs a task until it ends or `self` is dropped. Must be called within a tokio runtime.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
+    }
+}
+
+/// What a link reports.
+#[derive(Clone, PartialEq, Debug)]
+pub enum LinkEvent {
+    /// Values arrived.
+    Frame(Frame),
+    /// The link is gone; nothing follows.
+    Closed(LinkError),
+}
+
+/// Values as they came off the wire, not yet trusted.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Frame {
+    /// When the adapter had it in hand.
+    pub received: Timestamp,
+    /// Sequence number, where the protocol or payload has one; counts up by one.
+    pub sequence: Option<u64>,
+    /// Values.
+    pub samples: SmallVec<[Sample; 4]>,
+}
+
+/// One value off the wire, in the point's unit.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sample {
+    /// Which point.
+    pub point: PointIx,
+    /// Its value; may be NaN or infinite, the session refuses those.
+    pub value: f64,
+    /// What the device says of it; `Good` where it says nothing.
+    pub quality: Quality,
+    /// When the device measured it; `None` where it does not say.
+    pub source_time: Option<Timestamp>,
+}
+
+/// A value to be written to a device, in the point's unit.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct PointWrite {
+    /// Which point; its access is `ReadWrite`.
+    pub point: PointIx,
+    /// Value, finite.
+    pub value: f64,
+}
+
+/// The way to the device.
+pub trait Control: Send + Sync {
+    /// Writes values. Resolves when the device (or, where the protocol has no answer, its
+    /// broker) took them, or with the reason why not; waits at most [`LinkContext::timeout`].
+    fn write(&self, writes: Vec<PointWrite>) -> BoxFuture<'static, Result<(), LinkError>>;
+
+    /// Sends session bytes and resolves with the device's answer; [`LinkError::Unsupported`] or
+    /// [`LinkError::Timeout`] when the device is plain. At most 4 KiB each way.
+    fn exchange(&self, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, LinkError>>;
+}

@@ -1,0 +1,1 @@
+//! plantwin-authority: being built.

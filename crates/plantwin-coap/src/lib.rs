@@ -1,0 +1,1 @@
+//! plantwin-coap: being built.

@@ -1,0 +1,1 @@
+//! plantwin-energy: being built.

@@ -1,0 +1,1 @@
+//! plantwin-field: being built.

@@ -1,0 +1,34 @@
+//! The vocabulary of plantwin: what a plant, a twin, a value and an alarm *are*.
+//!
+//! A plant file becomes a [`PlantSpec`] and a list of [`Diagnostic`]s; a running plant becomes a
+//! [`PlantView`]. Everything between lives in higher layers. Absent: input and output of any
+//! kind, clocks, randomness, actors, protocols.
+
+mod alarm;
+mod command;
+mod diagnostic;
+mod ids;
+mod quality;
+mod schema;
+mod spec;
+mod time;
+mod unit;
+mod view;
+
+pub use alarm::{AlarmSource, AlarmState, AlarmView, Priority};
+pub use command::{CommandSender, Outcome, Request, Role};
+pub use diagnostic::{Diagnostic, MESSAGE_LIMIT, Severity, Span};
+pub use ids::{AlarmId, DeviceId, DeviceIx, PointIx, ZoneId, ZoneIx};
+pub use quality::{Flaw, Quality};
+pub use schema::{ProtocolSchema, SettingKind, SettingSchema};
+pub use spec::{
+    Access, AlarmSpec, CommandSpec, Compare, DeviceSpec, FaultKind, FlowSource, FlowSpec,
+    InputSpec, Method, Mode, ModelSpec, OutputSpec, ParamSpec, PathSpec, PlantSpec, PointSpec,
+    ScenarioAction, ScenarioStep, SettingValue, SourceText, StateSpec, Target, TwinType, ZoneSpec,
+};
+pub use time::{Clock, Timestamp};
+pub use unit::{Dimension, Unit, UnitError};
+pub use view::{
+    CommandInfo, LinkView, MailboxView, PathView, PlantView, PointInfo, PointView, SessionView,
+    TwinState, TwinTable, TwinView, TypeView, ZoneView,
+};

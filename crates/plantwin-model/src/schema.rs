@@ -1,0 +1,50 @@
+//! What a protocol may be told in a plant file, as data.
+//!
+//! The file checker reads this to find unknown keys, wrong types and addresses used twice
+//! without knowing any protocol. Absent: the protocols themselves.
+
+use crate::PathSpec;
+
+/// Name and keys of a protocol.
+#[derive(Debug)]
+pub struct ProtocolSchema {
+    /// Key in plant files, e.g. `mqtt` in `[device.tank1.mqtt]`.
+    pub name: &'static str,
+    /// Keys of a path.
+    pub settings: &'static [SettingSchema],
+    /// Keys of a point in `map.POINT = { ... }`.
+    pub point_settings: &'static [SettingSchema],
+    /// Whether a physical device without `addr` is an error (a protocol with a hub can do
+    /// without: the device then comes to the embedded hub).
+    pub needs_addr: bool,
+    /// Checks the values of a path's settings beyond their kind; problems as
+    /// `(key, message)`, key empty for the path as a whole.
+    pub validate: fn(&PathSpec) -> Vec<(String, String)>,
+    /// What the path occupies, for finding addresses used twice: one text per occupied thing,
+    /// e.g. `127.0.0.1:5683/tank1`. Two devices must not share any.
+    pub addresses: fn(device: &str, path: &PathSpec) -> Vec<String>,
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct SettingSchema {
+    /// Key.
+    pub key: &'static str,
+    /// Kind of value.
+    pub kind: SettingKind,
+    /// One line for people: meaning, default, example.
+    pub help: &'static str,
+}
+
+/// Kind of a setting's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SettingKind {
+    /// Text.
+    Text,
+    /// Whole number within the bounds, inclusive.
+    Integer(i64, i64),
+    /// Number.
+    Number,
+    /// `true` or `false`.
+    Flag,
+}

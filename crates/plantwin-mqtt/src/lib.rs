@@ -1,0 +1,1 @@
+//! plantwin-mqtt: being built.

@@ -1,0 +1,1 @@
+//! plantwin-opcua: being built.

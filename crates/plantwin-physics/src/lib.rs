@@ -1,0 +1,1 @@
+//! plantwin-physics: being built.

@@ -1,0 +1,1 @@
+//! plantwin-runtime: being built.

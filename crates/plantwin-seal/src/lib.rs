@@ -1,0 +1,1 @@
+//! plantwin-seal: being built.

@@ -1,0 +1,1 @@
+//! plantwin-store: being built.

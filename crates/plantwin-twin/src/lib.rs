@@ -1,0 +1,1 @@
+//! plantwin-twin: being built.

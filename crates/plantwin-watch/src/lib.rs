@@ -1,0 +1,1 @@
+//! plantwin-watch: being built.

@@ -1,0 +1,2 @@
+//! plantwin: being built.
+fn main() {}

@@ -1,0 +1,1 @@
+//! plantwin-examples: being built.

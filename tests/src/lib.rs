@@ -1,0 +1,1 @@
+//! plantwin-tests: being built.

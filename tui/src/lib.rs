@@ -1,0 +1,1 @@
+//! plantwin-tui: being built.
