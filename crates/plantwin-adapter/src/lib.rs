@@ -15,6 +15,7 @@ pub mod conformance;
 mod device;
 mod error;
 mod link;
+mod registry;
 mod schema;
 mod traffic;
 
@@ -24,6 +25,7 @@ pub use device::{
 };
 pub use error::LinkError;
 pub use link::{Connection, Control, Frame, LinkContext, LinkEvent, PointWrite, Sample, Tasks};
+pub use registry::Registry;
 pub use schema::{ProtocolSchema, SettingKind, SettingSchema};
 pub use traffic::{Traffic, TrafficSnapshot};
 

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use plantwin_model::{Clock, DeviceId, PathSpec, PointIx, PointSpec, Quality, Timestamp};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -61,12 +62,15 @@ impl Tasks {
 pub enum LinkEvent {
     /// Values arrived.
     Frame(Frame),
+    /// The device confirmed that nothing changed (a keep-alive of a subscription that reports by
+    /// exception): its last values still hold.
+    Alive,
     /// The link is gone; nothing follows.
     Closed(LinkError),
 }
 
 /// Values as they came off the wire, not yet trusted.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Frame {
     /// When the adapter had it in hand.
     pub received: Timestamp,
@@ -77,7 +81,7 @@ pub struct Frame {
 }
 
 /// One value off the wire, in the point's unit.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Sample {
     /// Which point.
     pub point: PointIx,

@@ -4,6 +4,7 @@
 //! any); `plantwin-energy` adds what IP and the radio put around them. "Up" is from the device
 //! to plantwin.
 
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Shared counters of one link.
@@ -16,7 +17,7 @@ pub struct Traffic {
 }
 
 /// The counters at one moment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TrafficSnapshot {
     /// Bytes from the device.
     pub up_bytes: u64,

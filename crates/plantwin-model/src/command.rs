@@ -22,7 +22,7 @@ pub enum Role {
 
 /// A request from a console or a server, addressed to the running plant.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Runs a command of a device.
     Command {
@@ -56,7 +56,7 @@ pub enum Request {
 
 /// What became of a [`Request`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Done; for a write: the device took it.
     Done,

@@ -7,6 +7,7 @@
 mod alarm;
 mod command;
 mod diagnostic;
+pub mod file;
 mod ids;
 mod quality;
 mod schema;
@@ -23,8 +24,9 @@ pub use quality::{Flaw, Quality};
 pub use schema::{ProtocolSchema, SettingKind, SettingSchema};
 pub use spec::{
     Access, AlarmSpec, CommandSpec, Compare, DeviceSpec, FaultKind, FlowSource, FlowSpec,
-    InputSpec, Method, Mode, ModelSpec, OutputSpec, ParamSpec, PathSpec, PlantSpec, PointSpec,
-    ScenarioAction, ScenarioStep, SettingValue, SourceText, StateSpec, Target, TwinType, ZoneSpec,
+    InputSpec, Method, Mode, ModelSpec, OutputSpec, Outside, ParamSpec, PathSpec, PlantSpec,
+    PointSpec, ScenarioAction, ScenarioStep, SettingValue, SourceText, StateSpec, TableSpec,
+    Target, TwinType, ZoneSpec,
 };
 pub use time::{Clock, Timestamp};
 pub use unit::{Dimension, Unit, UnitError};

@@ -13,6 +13,8 @@ use crate::{DeviceId, DeviceIx, PointIx, Priority, Role, Span, Unit, ZoneId, Zon
 pub struct PlantSpec {
     /// Short name, an identifier; names the control socket and the log.
     pub name: String,
+    /// The file it came from, for messages.
+    pub file: Arc<str>,
     /// One line for people.
     pub title: String,
     /// Where it stands, free text.
@@ -291,6 +293,8 @@ pub struct ModelSpec {
     pub inputs: Vec<InputSpec>,
     /// Hidden states: not reported by the device, but integrated.
     pub states: Vec<StateSpec>,
+    /// Lookup tables, callable by name in equations.
+    pub tables: Vec<TableSpec>,
     /// Intermediate results, in file order; may use earlier ones.
     pub locals: Vec<(Arc<str>, SourceText)>,
     /// Derivatives by point or hidden state (per second).
@@ -353,6 +357,34 @@ pub struct StateSpec {
     pub span: Span,
 }
 
+/// A lookup table: a piecewise linear function of one argument.
+#[derive(Clone, Debug)]
+pub struct TableSpec {
+    /// Name; equations call it as `name(x)`.
+    pub name: Arc<str>,
+    /// Arguments in SI base units, strictly rising; at least two.
+    pub x: Vec<f64>,
+    /// Unit in which the file gives the arguments (its dimension is checked in equations).
+    pub x_unit: Unit,
+    /// Results in SI base units, as many as there are arguments.
+    pub y: Vec<f64>,
+    /// Unit in which the file gives the results.
+    pub y_unit: Unit,
+    /// What it gives beyond its ends.
+    pub outside: Outside,
+    /// Where in the file.
+    pub span: Span,
+}
+
+/// What a table gives beyond its ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outside {
+    /// The nearest end's value.
+    Hold,
+    /// The line through the two nearest points.
+    Extend,
+}
+
 /// A model output.
 #[derive(Clone, Debug)]
 pub struct OutputSpec {
@@ -380,7 +412,7 @@ pub struct FlowSpec {
 }
 
 /// What a flow carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FlowSource {
     /// An output, by place in [`ModelSpec::outputs`].
     Output(u16),

@@ -155,9 +155,23 @@ const OFFSET: &[(&str, f64, f64)] =
 
 /// SI prefixes with their factor.
 const PREFIXES: &[(&str, f64)] = &[
-    ("da", 1e1), ("Y", 1e24), ("Z", 1e21), ("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9),
-    ("M", 1e6), ("k", 1e3), ("h", 1e2), ("d", 1e-1), ("c", 1e-2), ("m", 1e-3), ("u", 1e-6),
-    ("n", 1e-9), ("p", 1e-12), ("f", 1e-15),
+    ("da", 1e1),
+    ("Y", 1e24),
+    ("Z", 1e21),
+    ("E", 1e18),
+    ("P", 1e15),
+    ("T", 1e12),
+    ("G", 1e9),
+    ("M", 1e6),
+    ("k", 1e3),
+    ("h", 1e2),
+    ("d", 1e-1),
+    ("c", 1e-2),
+    ("m", 1e-3),
+    ("u", 1e-6),
+    ("n", 1e-9),
+    ("p", 1e-12),
+    ("f", 1e-15),
 ];
 
 impl Unit {
@@ -221,11 +235,8 @@ impl Unit {
 
 /// `term (('.' | '*' | '/') term)*`, left to right, as UCUM has it.
 fn product(rest: &mut &str) -> Result<(Dimension, f64), UnitError> {
-    let (mut dimension, mut scale) = if rest.starts_with('/') {
-        (Dimension::ONE, 1.0)
-    } else {
-        term(rest)?
-    };
+    let (mut dimension, mut scale) =
+        if rest.starts_with('/') { (Dimension::ONE, 1.0) } else { term(rest)? };
     while let Some(op) = rest.chars().next().filter(|c| matches!(c, '.' | '*' | '/')) {
         *rest = &rest[1..];
         let (d, s) = term(rest)?;

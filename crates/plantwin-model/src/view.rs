@@ -72,7 +72,7 @@ impl PointView {
 
 /// The session of a twin as shown.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum SessionView {
     /// None is up.
     None,
@@ -234,7 +234,7 @@ pub struct ZoneView {
 
 /// How the viewer is joined to the runtime.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum LinkView {
     /// In the same process, or heard from within the last heartbeats.
     Live,

@@ -1,1 +1,81 @@
-//! plantwin-mqtt: being built.
+//! MQTT 3.1.1 in one folder: links to devices, played devices, and an embedded broker.
+//!
+//! # The plantwin MQTT convention
+//!
+//! A device without further configuration talks under a *base* topic, by default its name:
+//!
+//! | topic | direction | payload |
+//! |---|---|---|
+//! | `BASE/data` | from the device | JSON, see below |
+//! | `BASE/set/POINT` | to the device | a bare number in the point's unit |
+//! | `BASE/status` | from the device, retained | `online`; the last will says `offline` |
+//! | `BASE/session/ask/LINK/N` | to the device | session bytes |
+//! | `BASE/session/answer/LINK/N` | from the device | session bytes |
+//! | `BASE/session/refuse/LINK/N` | from the device | text: why there is no answer |
+//!
+//! `LINK` is an arbitrary word that the asking link chose for itself and `N` its count of
+//! questions, so that several clients can ask one device at once. The JSON of `data` is
+//!
+//! ```json
+//! {"seq": 12, "t": 1700000000123, "v": {"level": 12.4, "flow": {"v": 3.1, "q": "bad"}}}
+//! ```
+//!
+//! with `seq` counting up by one for each message (optional), `t` the time of measurement in
+//! milliseconds since 1970-01-01T00:00:00Z (optional), and under `v` the values by point, in the
+//! points' units: a number; `null` for a value that is bad; the text `"NaN"`, `"inf"` or `"-inf"`
+//! (which JSON has no numbers for); `true` and `false` for 1 and 0; or an object with such a
+//! value under `v` and `good`, `uncertain` or `bad` under `q`. Unknown keys are ignored.
+//!
+//! # Other devices
+//!
+//! A plant file can give each point its own topic (`map.level = { topic = "tele/7/level" }`),
+//! whose payload is a bare number, or JSON of which `json = "/path/to/value"` (RFC 6901) picks
+//! one, and its own topic for writes (`set`). Such values bear no time and no sequence number.
+//! A payload that cannot be read is a sample of quality `Bad(Malformed)`, never the end of a
+//! link.
+//!
+//! Absent: TLS (the TLS feature of the client library pins a webpki with four advisories,
+//! RUSTSEC-2026-0049, -0098, -0099 and -0104; put a TLS proxy in front of a remote broker),
+//! MQTT 5 properties, QoS 2, reconnecting of links (the runtime decides when and where), and
+//! any knowledge of sessions or keys.
+
+mod broker;
+mod client;
+mod config;
+mod device;
+mod link;
+mod payload;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use futures_util::future::BoxFuture;
+use plantwin_adapter::{
+    Connection, Host, HostRequest, Hub, LinkContext, LinkError, Protocol, ProtocolSchema,
+};
+
+/// The MQTT protocol, for the registry.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mqtt;
+
+impl Protocol for Mqtt {
+    fn schema(&self) -> &'static ProtocolSchema {
+        &config::SCHEMA
+    }
+
+    fn connect(&self, context: LinkContext) -> BoxFuture<'static, Result<Connection, LinkError>> {
+        Box::pin(link::connect(context))
+    }
+
+    fn host(&self, request: HostRequest) -> BoxFuture<'static, Result<Host, LinkError>> {
+        Box::pin(device::host(request))
+    }
+
+    fn start_hub(
+        &self,
+        listen: Option<SocketAddr>,
+    ) -> Option<BoxFuture<'static, Result<Hub, LinkError>>> {
+        Some(Box::pin(broker::start(listen)))
+    }
+}

@@ -1,2 +1,30 @@
-//! plantwin: being built.
-fn main() {}
+//! The command line of plantwin: the only place that wires everything together.
+
+mod cli;
+mod commands;
+mod control;
+mod exit;
+mod library;
+mod logging;
+mod protocols;
+
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` are no errors and go to stdout.
+            let _ = error.print();
+            let code = if error.use_stderr() { exit::Code::Usage } else { exit::Code::Ok };
+            return code.into();
+        }
+    };
+    match commands::run(cli) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            eprintln!("plantwin: {:#}", failure.error);
+            failure.code.into()
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Starting everything that simulated devices need, and stopping it.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use futures_util::future::try_join_all;
+use plantwin_adapter::{Host, HostRequest, HostedDevice, Protocol, Registry, Tasks};
+use plantwin_authority::{Authority, DeviceAgent};
+use plantwin_model::{
+    Clock, DeviceIx, Mode, PathSpec, PlantSpec, PointSpec, SettingValue,
+};
+use plantwin_physics::PlantSim;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::{
+    FieldError,
+    device::{DeviceTask, Setpoint, Told},
+    pace::{Pacer, StepStats},
+    plant::Plant,
+};
+
+/// Setpoints that may wait for the next step of the plant.
+const SETPOINT_QUEUE: usize = 4096;
+/// Measurements that may wait for a device's outlet.
+const OUTLET_QUEUE: usize = 8;
+
+/// What to simulate, and with what.
+pub struct FieldRequest {
+    /// The plant; devices of mode simulated are played.
+    pub plant: Arc<PlantSpec>,
+    /// Protocols.
+    pub registry: Registry,
+    /// Clock; its speed is the plant's.
+    pub clock: Arc<dyn Clock>,
+    /// Authority that the devices get their tokens from.
+    pub authority: Arc<Authority>,
+}
+
+/// The running field. Dropping it stops the plant's thread and every server.
+pub struct Field {
+    /// Servers that were started: protocol and address.
+    pub endpoints: Vec<(String, String)>,
+    /// Paths of every device with the address filled in where an embedded server decided it.
+    pub paths: Vec<Vec<PathSpec>>,
+    /// Accounts of the plant's thread.
+    pub stats: Arc<StepStats>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    _servers: Vec<Tasks>,
+}
+
+/// A server to be started: one protocol at one address with its devices.
+struct Group {
+    protocol: Arc<dyn Protocol>,
+    listen: Option<SocketAddr>,
+    hub: Option<String>,
+    members: Vec<(DeviceIx, usize)>,
+}
+
+impl Field {
+    /// Starts embedded servers, simulated devices and the plant's thread.
+    ///
+    /// Must be called within a multi-threaded tokio runtime, which carries the servers.
+    pub async fn start(request: FieldRequest) -> Result<Self, FieldError> {
+        let FieldRequest { plant, registry, clock, authority } = request;
+        let sim = PlantSim::new(&plant).map_err(|problems| {
+            FieldError::Model(problems.first().map_or_else(String::new, |p| p.message.clone()))
+        })?;
+        let mut endpoints = Vec::new();
+        let mut servers = Vec::new();
+        let mut hubs = BTreeMap::new();
+        for protocol in registry.iter() {
+            let name = protocol.schema().name;
+            if !plant.devices.iter().any(|d| d.paths.iter().any(|p| p.protocol == name)) {
+                continue;
+            }
+            let Some(start) = protocol.start_hub(listen_address(&plant, name)?) else { continue };
+            let hub = start
+                .await
+                .map_err(|source| FieldError::Host { protocol: name.to_owned(), source })?;
+            endpoints.push((name.to_owned(), hub.address.to_string()));
+            hubs.insert(name, hub.address.to_string());
+            servers.push(hub.tasks);
+        }
+        let mut paths: Vec<Vec<PathSpec>> = plant.devices.iter().map(|d| d.paths.clone()).collect();
+        for path in paths.iter_mut().flatten() {
+            if let (None, Some(hub)) = (path.text("addr"), hubs.get(path.protocol)) {
+                path.settings.insert("addr".to_owned(), SettingValue::Text(hub.clone()));
+            }
+        }
+        let groups = group(&plant, &registry, &hubs)?;
+        let points: Vec<Arc<[PointSpec]>> =
+            plant.devices.iter().map(|d| d.kind.points.as_slice().into()).collect();
+        let hosts = try_join_all(groups.iter().map(|g| start_host(g, &plant, &points, &clock))).await?;
+
+        let (setpoints, incoming) = sync_channel(SETPOINT_QUEUE);
+        let mut outlets: Vec<Vec<Option<mpsc::Sender<Told>>>> =
+            plant.devices.iter().map(|d| vec![None; d.paths.len()]).collect();
+        let mut agents = BTreeMap::new();
+        for (group, host) in groups.iter().zip(hosts) {
+            let name = group.protocol.schema().name;
+            if group.hub.is_none() {
+                endpoints.push((name.to_owned(), host.address.to_string()));
+            }
+            let mut tasks = host.tasks;
+            for (&(ix, rank), port) in group.members.iter().zip(host.devices) {
+                let agent = agent_of(&mut agents, &authority, &plant, ix)?;
+                let (tell, told) = mpsc::channel(OUTLET_QUEUE);
+                outlets[ix.index()][rank] = Some(tell);
+                if group.hub.is_none() {
+                    paths[ix.index()][rank]
+                        .settings
+                        .insert("addr".to_owned(), SettingValue::Text(host.address.to_string()));
+                }
+                let task = DeviceTask {
+                    ix,
+                    points: Arc::clone(&points[ix.index()]),
+                    port,
+                    told,
+                    setpoints: SyncSender::<Setpoint>::clone(&setpoints),
+                    agent,
+                    authority: Arc::clone(&authority),
+                    clock: Arc::clone(&clock),
+                };
+                tasks.spawn(task.run());
+            }
+            servers.push(tasks);
+        }
+        let stats = Arc::new(StepStats::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let world = Plant::new(&plant, sim, outlets, incoming, Arc::clone(&stats));
+            let (stats, stop, step) = (Arc::clone(&stats), Arc::clone(&stop), plant.step);
+            std::thread::Builder::new()
+                .name("plant".to_owned())
+                .spawn(move || world.run(Pacer::new(clock, stats, step), &stop))
+                .map_err(FieldError::Thread)?
+        };
+        Ok(Self { endpoints, paths, stats, stop, thread: Some(thread), _servers: servers })
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A plant thread that panicked has already been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn listen_address(plant: &PlantSpec, protocol: &str) -> Result<Option<SocketAddr>, FieldError> {
+    let Some(text) = plant.listen.get(protocol) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| FieldError::Address {
+        protocol: protocol.to_owned(),
+        address: text.clone(),
+    })
+}
+
+/// Simulated devices by server: those at one address of one protocol share it.
+fn group(
+    plant: &PlantSpec,
+    registry: &Registry,
+    hubs: &BTreeMap<&'static str, String>,
+) -> Result<Vec<Group>, FieldError> {
+    let mut groups: BTreeMap<(&'static str, String), Group> = BTreeMap::new();
+    for device in plant.devices.iter().filter(|d| d.mode == Mode::Simulated) {
+        for (rank, path) in device.paths.iter().enumerate() {
+            let name = path.protocol;
+            let protocol =
+                registry.get(name).ok_or_else(|| FieldError::Protocol(name.to_owned()))?;
+            let own = path.text("addr").map(ToOwned::to_owned);
+            let hub = hubs.get(name).map(|hub| own.clone().unwrap_or_else(|| hub.clone()));
+            let listen = match (&hub, &own) {
+                (Some(_), _) => None,
+                (None, Some(text)) => Some(text.parse().map_err(|_| FieldError::Address {
+                    protocol: name.to_owned(),
+                    address: text.clone(),
+                })?),
+                (None, None) => listen_address(plant, name)?,
+            };
+            groups
+                .entry((name, own.unwrap_or_default()))
+                .or_insert_with(|| Group {
+                    protocol: Arc::clone(protocol),
+                    listen,
+                    hub,
+                    members: Vec::new(),
+                })
+                .members
+                .push((device.ix, rank));
+        }
+    }
+    Ok(groups.into_values().collect())
+}
+
+async fn start_host(
+    group: &Group,
+    plant: &PlantSpec,
+    points: &[Arc<[PointSpec]>],
+    clock: &Arc<dyn Clock>,
+) -> Result<Host, FieldError> {
+    let devices = group
+        .members
+        .iter()
+        .map(|&(ix, rank)| {
+            let spec = &plant.devices[ix.index()];
+            HostedDevice {
+                device: spec.id.clone(),
+                points: Arc::clone(&points[ix.index()]),
+                path: spec.paths[rank].clone(),
+                period: spec.period,
+            }
+        })
+        .collect();
+    let request = HostRequest {
+        listen: group.listen,
+        hub: group.hub.clone(),
+        devices,
+        clock: Arc::clone(clock),
+    };
+    group.protocol.host(request).await.map_err(|source| FieldError::Host {
+        protocol: group.protocol.schema().name.to_owned(),
+        source,
+    })
+}
+
+/// One agent per device, shared by its paths: a device has one key, whatever way it speaks.
+fn agent_of(
+    agents: &mut BTreeMap<DeviceIx, Arc<Mutex<DeviceAgent>>>,
+    authority: &Authority,
+    plant: &PlantSpec,
+    ix: DeviceIx,
+) -> Result<Arc<Mutex<DeviceAgent>>, FieldError> {
+    if let Some(agent) = agents.get(&ix) {
+        return Ok(Arc::clone(agent));
+    }
+    let spec = &plant.devices[ix.index()];
+    let zone = &plant.zones[usize::from(spec.zone.0)].id;
+    let credentials = authority.enrol(&spec.id, zone).map_err(|e| FieldError::Enrol {
+        device: spec.id.to_string(),
+        cause: e.to_string(),
+    })?;
+    let agent = Arc::new(Mutex::new(DeviceAgent::new(credentials)));
+    agents.insert(ix, Arc::clone(&agent));
+    Ok(agent)
+}

@@ -1,0 +1,83 @@
+//! Zones and the conduits between them.
+//!
+//! Absent: what a conduit lets through (the policy of the runtime).
+
+use std::collections::{HashMap, HashSet};
+
+use super::{quantity::quoted, suggest::suggest, table::Table};
+use crate::{ZoneIx, ZoneSpec};
+
+/// Most zones of one plant.
+const ZONE_LIMIT: usize = 10_000;
+
+/// The zones of a plant while it is read.
+#[derive(Default)]
+pub(super) struct Zones {
+    pub(super) list: Vec<ZoneSpec>,
+    by_name: HashMap<String, ZoneIx>,
+    conduits: HashSet<(ZoneIx, ZoneIx)>,
+}
+
+impl Zones {
+    /// Reads `[zone.*]`.
+    pub(super) fn read(root: &Table) -> Self {
+        let mut zones = Self::default();
+        let mut peers = Vec::new();
+        for item in root.map("zone") {
+            if zones.list.len() == ZONE_LIMIT {
+                let message = format!("more than {ZONE_LIMIT} zones");
+                item.scope.error(item.key_span, "too-many", message);
+                break;
+            }
+            let ix = ZoneIx(zones.list.len() as u16);
+            // A zone with problems exists all the same: whoever names it is right.
+            zones.by_name.insert(item.key.to_owned(), ix);
+            item.name(true);
+            let table = item.table(root.path(&format!("zone.{}", item.key)));
+            let title = table.as_ref().map(|t| t.text_or("title", item.key)).unwrap_or_default();
+            zones.list.push(ZoneSpec { id: item.key.into(), title, peers: Vec::new() });
+            if let Some(table) = table {
+                peers.push((ix, table.get("peers")));
+                table.close();
+            }
+        }
+        for (ix, peers) in peers {
+            for item in peers.and_then(|p| p.array()).unwrap_or_default() {
+                let Some(name) = item.text() else { continue };
+                let Some(peer) = zones.find(&item, name) else { continue };
+                if peer == ix {
+                    item.error("bad-value", format!("zone `{}` lists itself", quoted(name)));
+                } else if zones.conduits.insert((ix, peer)) {
+                    zones.list[ix.index()].peers.push(peer);
+                } else {
+                    item.error(
+                        "duplicate-name",
+                        format!("zone `{}` is listed twice", quoted(name)),
+                    );
+                }
+            }
+        }
+        zones
+    }
+
+    /// The zone `name`, wanted at `item`.
+    pub(super) fn find(&self, item: &super::item::Item, name: &str) -> Option<ZoneIx> {
+        let found = self.by_name.get(name).copied();
+        if found.is_none() {
+            let known = self.list.iter().map(|z| z.id.as_str());
+            let help = if self.list.is_empty() {
+                Some(format!("add [zone.{}]", quoted(name)))
+            } else {
+                suggest(item.scope.report, name, "zones", known)
+            };
+            let message = format!("unknown zone `{}`", quoted(name));
+            item.scope.error_help(item.span, "unknown-zone", message, help);
+        }
+        found
+    }
+
+    /// Whether `to` may receive from `from`.
+    pub(super) fn joined(&self, from: ZoneIx, to: ZoneIx) -> bool {
+        from == to || self.conduits.contains(&(from, to))
+    }
+}

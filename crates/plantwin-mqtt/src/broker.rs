@@ -1,0 +1,49 @@
+//! The embedded broker, so that a plant runs without installing one.
+//!
+//! It keeps everything in memory and accepts anonymous clients: it is meant for loopback and
+//! test benches. Absent: TLS, users, `$SYS` topics, persistence (a plant that needs those names
+//! an external broker by `addr`).
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use mqtt5::broker::{BrokerConfig, MqttBroker, config::StorageConfig};
+use plantwin_adapter::{Hub, LinkError, Tasks};
+
+/// Largest packet a client may send. Payloads are limited to 64 KiB by the convention; the rest
+/// is room for topics and for answering an oversized payload with a quality instead of a hang-up.
+const MAX_PACKET: usize = 128 * 1024;
+/// Clients at once: each played device is one and each link another. The library by itself
+/// admits at most 10 000 from one address, and as many new ones a second.
+const MAX_CLIENTS: usize = 100_000;
+/// Messages that may wait for one slow client before the broker drops some.
+const MAX_WAITING: usize = 4096;
+
+/// Starts the broker. `None` = a free port on 127.0.0.1.
+pub(crate) async fn start(listen: Option<SocketAddr>) -> Result<Hub, LinkError> {
+    let wanted = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let failed = |cause: String| LinkError::Listen { address: wanted.to_string(), cause };
+    // The library reports an address in use as free text; a bind of our own gives the cause and
+    // is closed again at once.
+    let probe = tokio::net::TcpListener::bind(wanted).await;
+    drop(probe.map_err(|e| failed(crate::client::io_cause(&e)))?);
+
+    let mut config = BrokerConfig::default().with_bind_address(wanted);
+    config.max_clients = MAX_CLIENTS;
+    config.max_packet_size = MAX_PACKET;
+    config.client_channel_capacity = MAX_WAITING;
+    config.sys_topics_enabled = false;
+    // Persistence is on by default and would write into the working directory.
+    config.storage_config = StorageConfig { enable_persistence: false, ..StorageConfig::default() };
+    let mut broker = MqttBroker::with_config(config).await.map_err(|e| failed(e.to_string()))?;
+    let Some(address) = broker.local_addr() else {
+        return Err(failed("the broker has no listener".to_owned()));
+    };
+    let mut tasks = Tasks::new();
+    // Dropping the future of `run` shuts down what it spawned.
+    tasks.spawn(async move {
+        if let Err(error) = broker.run().await {
+            tracing::error!(%address, %error, "the embedded MQTT broker ended");
+        }
+    });
+    Ok(Hub { address, tasks })
+}

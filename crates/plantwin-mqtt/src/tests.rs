@@ -1,0 +1,155 @@
+//! The crate's tests, most of them on real sockets.
+
+mod config;
+mod conformance;
+mod foreign;
+mod payload;
+mod wire;
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use plantwin_adapter::{
+    Connection, Frame, Host, HostRequest, HostedDevice, Hub, LinkContext, LinkError, LinkEvent,
+    Measurement, Protocol, SystemClock, Traffic, conformance::points,
+};
+use plantwin_model::{Clock, DeviceId, PathSpec, PointIx, SettingValue, Span};
+use rumqttc::{Incoming, Publish, QoS};
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::{
+    Mqtt,
+    client::{Publisher, Pump, Side},
+    config::Config,
+};
+
+/// Longest wait for anything that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn value(text: &str) -> SettingValue {
+    SettingValue::Text(text.to_owned())
+}
+
+/// A path with text settings, and text settings of points.
+fn path(settings: &[(&str, &str)], mapped: &[(u16, &[(&str, &str)])]) -> PathSpec {
+    let of = |list: &[(&str, &str)]| {
+        list.iter().map(|(k, v)| ((*k).to_owned(), value(v))).collect::<BTreeMap<_, _>>()
+    };
+    PathSpec {
+        protocol: "mqtt",
+        settings: of(settings),
+        points: mapped.iter().map(|(point, list)| (PointIx(*point), of(list))).collect(),
+        span: Span::default(),
+    }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new(1.0))
+}
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+async fn hub() -> Hub {
+    within("the hub", Mqtt.start_hub(None).unwrap()).await.unwrap()
+}
+
+async fn try_link(address: SocketAddr, mut path: PathSpec) -> Result<Connection, LinkError> {
+    path.settings.insert("addr".to_owned(), value(&address.to_string()));
+    let context = LinkContext {
+        device: DeviceId::from("dev"),
+        points: points(),
+        path,
+        period: Duration::from_millis(50),
+        timeout: Duration::from_secs(2),
+        clock: clock(),
+    };
+    within("a link", Mqtt.connect(context)).await
+}
+
+async fn link(address: SocketAddr, path: PathSpec) -> Connection {
+    try_link(address, path).await.unwrap()
+}
+
+async fn device(address: SocketAddr, path: PathSpec) -> Host {
+    let device = HostedDevice {
+        device: DeviceId::from("dev"),
+        points: points(),
+        path,
+        period: Duration::from_millis(50),
+    };
+    let request = HostRequest {
+        listen: None,
+        hub: Some(address.to_string()),
+        devices: vec![device],
+        clock: clock(),
+    };
+    within("a device", Mqtt.host(request)).await.unwrap()
+}
+
+fn measurement(sequence: u64, values: &[f64]) -> Measurement {
+    Measurement::good(clock().now(), sequence, values)
+}
+
+async fn frame(link: &mut Connection) -> Frame {
+    match within("a frame", link.events.recv()).await {
+        Some(LinkEvent::Frame(frame)) => frame,
+        other => panic!("no frame but {other:?}"),
+    }
+}
+
+/// The reason why a link ended; frames before it are passed over.
+async fn closed(link: &mut Connection) -> LinkError {
+    let closing = async {
+        loop {
+            match link.events.recv().await {
+                Some(LinkEvent::Closed(reason)) => return reason,
+                Some(_) => {}
+                None => panic!("the events ended without a reason"),
+            }
+        }
+    };
+    within("the link to close", closing).await
+}
+
+/// A client that has nothing to do with devices or links.
+struct Raw {
+    publisher: Publisher,
+    heard: mpsc::Receiver<Publish>,
+    _task: plantwin_adapter::Tasks,
+}
+
+impl Raw {
+    async fn connect(address: SocketAddr, topic: &str) -> Self {
+        let config = Config::read(
+            &DeviceId::from("raw"),
+            &[],
+            &path(&[("addr", &address.to_string())], &[]),
+            None,
+        )
+        .unwrap();
+        let traffic = Arc::new(Traffic::default());
+        let mut pump =
+            Pump::connect(&config, "raw", None, Side::Device, traffic, PATIENCE).await.unwrap();
+        pump.subscribe([(topic.to_owned(), QoS::AtLeastOnce)], |_| {}).await.unwrap();
+        let publisher = pump.publisher();
+        let (sender, heard) = mpsc::channel(64);
+        let mut task = plantwin_adapter::Tasks::new();
+        task.spawn(async move {
+            while let Ok(packet) = pump.next().await {
+                if let Incoming::Publish(message) = packet
+                    && sender.send(message).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Self { publisher, heard, _task: task }
+    }
+
+    /// Publishes and waits for the broker's acknowledgement.
+    async fn publish(&self, topic: &str, retain: bool, payload: impl Into<Vec<u8>>) {
+        let sent = self.publisher.publish(topic, QoS::AtLeastOnce, retain, payload.into());
+        within("an acknowledgement", sent.await.unwrap()).await.unwrap();
+    }
+}

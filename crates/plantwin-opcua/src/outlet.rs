@@ -1,0 +1,145 @@
+//! Where a played device reports: into its variables, and from there to all subscribers.
+//!
+//! A path that is down shows `BadNoCommunication` on every variable; what is measured meanwhile
+//! is kept and shown when the path comes up again, as a real device would have it. Absent: the
+//! timing of notifications, which is each subscription's.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+};
+
+use futures_util::future::BoxFuture;
+use opcua::{
+    nodes::NodeType,
+    server::SubscriptionCache,
+    types::{AttributeId, DataValue, NodeId, StatusCode, TimestampsToReturn, Variant},
+};
+use plantwin_adapter::{LinkError, Measurement, Outlet};
+use plantwin_model::{Clock, Timestamp};
+
+use crate::{
+    nodes::nothing,
+    station::{Desk, StationManager},
+    traffic::count_notification,
+    value::{date_time, status},
+};
+
+/// The outlet of one device.
+pub(crate) struct StationOutlet {
+    manager: Arc<StationManager>,
+    subscriptions: Arc<SubscriptionCache>,
+    desks: Arc<[Desk]>,
+    device: usize,
+    clock: Arc<dyn Clock>,
+    /// Last value of each node of the device.
+    last: HashMap<NodeId, DataValue>,
+}
+
+impl StationOutlet {
+    pub(crate) fn new(
+        manager: Arc<StationManager>,
+        subscriptions: Arc<SubscriptionCache>,
+        desks: Arc<[Desk]>,
+        device: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let nodes = &manager.inner().layout.devices[device];
+        let waiting =
+            DataValue { status: Some(StatusCode::BadWaitingForInitialData), ..Default::default() };
+        let last = nodes.points.iter().chain([&nodes.sequence]);
+        let last = last.map(|n| (n.clone(), waiting.clone())).collect();
+        Self { manager, subscriptions, desks, device, clock, last }
+    }
+
+    fn value(&self, value: Variant, code: StatusCode, time: Timestamp) -> DataValue {
+        DataValue {
+            value: Some(value),
+            status: Some(code),
+            source_timestamp: Some(date_time(time)),
+            server_timestamp: Some(date_time(self.clock.now())),
+            ..Default::default()
+        }
+    }
+
+    /// Sets variables and tells every subscriber, all under one lock.
+    fn show(&self, values: &[(NodeId, DataValue)]) {
+        let mut space = self.manager.address_space().write();
+        for (node, value) in values {
+            if let Some(NodeType::Variable(variable)) = space.find_mut(node) {
+                variable.set_data_value(value.clone());
+            }
+        }
+        // Monitored items per node; the node with most is seen by all of them.
+        let told: Mutex<HashMap<NodeId, usize>> = Mutex::default();
+        self.subscriptions.maybe_notify(
+            values.iter().map(|(node, _)| (node, AttributeId::Value)),
+            |node, attribute, range, encoding| {
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                *told.entry(node.clone()).or_default() += 1;
+                let variable = space.find(node)?.as_node();
+                variable.get_attribute(TimestampsToReturn::Both, attribute, range, encoding)
+            },
+        );
+        let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let subscribers = told.values().copied().max().unwrap_or(0);
+        let bad = |(node, value): &(NodeId, DataValue)| {
+            let items = told.get(node).copied().unwrap_or(0);
+            if value.status().is_good() { 0 } else { items }
+        };
+        let bad = values.iter().map(bad).sum();
+        let items = told.values().sum();
+        count_notification(&self.desks[self.device].traffic, subscribers, items, bad);
+    }
+
+    fn publish_now(&mut self, m: &Measurement) {
+        let nodes = &self.manager.inner().layout.devices[self.device];
+        let mut values = Vec::with_capacity(m.samples.len() + 1);
+        for sample in &m.samples {
+            let Some(node) = nodes.points.get(sample.point.index()) else { continue };
+            let time = sample.source_time.unwrap_or(m.time);
+            let value = Variant::Double(sample.value);
+            values.push((node.clone(), self.value(value, status(sample.quality), time)));
+        }
+        let sequence = self.value(Variant::UInt64(m.sequence), StatusCode::Good, m.time);
+        values.push((nodes.sequence.clone(), sequence));
+        if self.desks[self.device].up.load(Relaxed) {
+            self.show(&values);
+        }
+        self.last.extend(values);
+    }
+
+    fn set_up_now(&mut self, up: bool) {
+        if self.desks[self.device].up.swap(up, Relaxed) == up {
+            return;
+        }
+        let now = Some(date_time(self.clock.now()));
+        // No value: a change even to clients that ask for changes of value only.
+        let gone = DataValue {
+            source_timestamp: now,
+            server_timestamp: now,
+            ..nothing(StatusCode::BadNoCommunication)
+        };
+        let shown = |(node, value): (&NodeId, &DataValue)| {
+            (node.clone(), if up { value.clone() } else { gone.clone() })
+        };
+        let values: Vec<_> = self.last.iter().map(shown).collect();
+        self.show(&values);
+    }
+}
+
+impl Outlet for StationOutlet {
+    fn publish<'a>(&'a mut self, m: &'a Measurement) -> BoxFuture<'a, Result<(), LinkError>> {
+        Box::pin(async move {
+            self.publish_now(m);
+            Ok(())
+        })
+    }
+
+    fn set_up(&mut self, up: bool) -> BoxFuture<'_, Result<(), LinkError>> {
+        Box::pin(async move {
+            self.set_up_now(up);
+            Ok(())
+        })
+    }
+}

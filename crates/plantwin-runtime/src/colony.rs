@@ -1,0 +1,353 @@
+//! The colony: every twin of a plant in its seat, with keys, neighbours and guardian.
+//!
+//! Twins are spread over arbiters by zone, so that a device, its line and its guardian share a
+//! thread. Keys are given out here and nowhere else: each pair of correspondents gets a secret
+//! of its own and runs the mailbox handshake. Absent: lines and simulated devices, so that a
+//! colony can also be fed in process (benchmarks) and says so by having no lines.
+
+use std::{collections::HashMap, sync::Arc};
+
+use actix::Arbiter;
+use plantwin_authority::Verifier;
+use plantwin_field::StepStats;
+use plantwin_model::{
+    Clock, DeviceId, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp,
+};
+use plantwin_physics::Model;
+use plantwin_seal::{KeyDistributor, Opener, PartyId, Sealer};
+use plantwin_twin::{
+    FlowOutlet, Gauge, LinePort, Mailbox, Sealing, Twin, TwinInit, TwinPlan, Vital,
+};
+use plantwin_watch::AlarmPlan;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    RuntimeError,
+    guardian::{GuardEvent, GuardWatcher, RestartPolicy, Ward, seat},
+    line::LineOrder,
+    router::Outcomes,
+    saver::Saver,
+    station::{Station, StationInit, StationNote, book},
+};
+
+/// Letters that may wait for a twin.
+const MAILBOX: u32 = 256;
+/// Room above the gauge's bound, so that actix itself never refuses what the gauge admitted.
+const SLACK: usize = 64;
+/// Events that may wait for the station.
+const STATION_MAILBOX: usize = 65_536;
+/// Orders that may wait for a line.
+const ORDERS: usize = 32;
+/// Notes that may wait for the station.
+const NOTES: usize = 4096;
+
+/// What a colony is made from.
+pub struct ColonyRequest {
+    /// The plant.
+    pub plant: Arc<PlantSpec>,
+    /// Clock.
+    pub clock: Arc<dyn Clock>,
+    /// Checks session answers.
+    pub verifier: Arc<Verifier>,
+    /// What survived from the last run.
+    pub restored: HashMap<DeviceId, Vital>,
+    /// Servers that were started, for the view.
+    pub endpoints: Vec<(String, String)>,
+    /// Threads to spread zones over; at least one.
+    pub arbiters: usize,
+    /// Whether twins get lines.
+    pub lines: bool,
+}
+
+/// A running colony.
+pub struct Colony {
+    /// The plant's view.
+    pub view: watch::Receiver<Arc<PlantView>>,
+    /// Twins in the order of the plant.
+    pub twins: Vec<TwinHandle>,
+    /// The threads; they end when stopped.
+    pub arbiters: Vec<Arbiter>,
+    pub(crate) outcomes: Arc<Outcomes>,
+    pub(crate) notes: mpsc::Sender<StationNote>,
+}
+
+/// Where a twin sits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settlement {
+    /// Place in [`Colony::arbiters`].
+    pub arbiter: usize,
+}
+
+/// The outside of a twin.
+pub struct TwinHandle {
+    /// The guarded actor.
+    pub ward: Ward<Twin>,
+    /// Its mailbox.
+    pub mailbox: Mailbox,
+    /// Seals for it, as its line.
+    pub sealer: Sealer,
+    /// Where it sits.
+    pub settlement: Settlement,
+    pub(crate) orders: Option<(mpsc::Sender<LineOrder>, mpsc::Receiver<LineOrder>)>,
+}
+
+/// Parties of the plant's correspondence.
+const STATION: PartyId = PartyId(1);
+
+const fn twin_party(ix: DeviceIx) -> PartyId {
+    PartyId((1 << 32) | ix.0 as u64)
+}
+
+const fn line_party(ix: DeviceIx) -> PartyId {
+    PartyId((2 << 32) | ix.0 as u64)
+}
+
+impl Colony {
+    /// Seats all twins of a plant that is fed in process: no lines, nothing saved.
+    /// Must be called within an actix system.
+    pub fn start(request: ColonyRequest) -> Result<Self, RuntimeError> {
+        Self::settle(request, None, None)
+    }
+
+    pub(crate) fn settle(
+        request: ColonyRequest,
+        saver: Option<Arc<Saver>>,
+        steps: Option<Arc<StepStats>>,
+    ) -> Result<Self, RuntimeError> {
+        let ColonyRequest { plant, clock, verifier, mut restored, endpoints, arbiters, lines } =
+            request;
+        let now = clock.now();
+        let threads: Vec<Arbiter> = (0..arbiters.max(1)).map(|_| Arbiter::new()).collect();
+        let keys = Keys { distributor: KeyDistributor::new().map_err(keys_error)?, now };
+        let kinds = Kinds::compile(&plant)?;
+        let flows = Flows::resolve(&plant)?;
+
+        let seats: Vec<_> =
+            plant.devices.iter().map(|_| seat::<Twin>(MAILBOX as usize + SLACK)).collect();
+        let mailboxes: Vec<Mailbox> = seats
+            .iter()
+            .map(|s| Mailbox::new(s.ward().addr.recipient(), Arc::new(Gauge::new(MAILBOX))))
+            .collect();
+        let station_seat = seat::<Station>(STATION_MAILBOX);
+        let station = station_seat.ward().addr;
+        let (notes, notes_in) = mpsc::channel(NOTES);
+
+        // Ways between neighbours: the giver seals, the taker opens.
+        let mut outlets: Vec<Vec<FlowOutlet>> = plant.devices.iter().map(|_| vec![]).collect();
+        let mut openers: Vec<Vec<Opener>> = plant.devices.iter().map(|_| vec![]).collect();
+        for (flow, place) in plant.flows.iter().zip(&flows.places) {
+            let (giver, taker) =
+                keys.pair(twin_party(flow.from), twin_party(flow.to))?;
+            outlets[flow.from.index()].push(FlowOutlet {
+                mailbox: mailboxes[flow.to.index()].clone(),
+                sealer: giver.0,
+                flow: *place,
+            });
+            openers[flow.to.index()].push(taker.1);
+        }
+
+        let mut station_openers = HashMap::with_capacity(plant.devices.len());
+        let mut twins = Vec::with_capacity(plant.devices.len());
+        for (((device, seat), mailbox), (outlets, mut openers)) in
+            plant.devices.iter().zip(seats).zip(mailboxes).zip(outlets.into_iter().zip(openers))
+        {
+            let ix = device.ix;
+            let (twin_end, station_end) = keys.pair(twin_party(ix), STATION)?;
+            station_openers.insert(twin_party(ix), (ix, device.id.clone(), station_end.1));
+            let (line_end, twin_from_line) = keys.pair(line_party(ix), twin_party(ix))?;
+            openers.insert(0, twin_from_line.1);
+            let orders = lines.then(|| mpsc::channel(ORDERS));
+            let settlement =
+                Settlement { arbiter: usize::from(device.zone.0) % threads.len() };
+            let init = TwinInit {
+                plan: Arc::new(kinds.plan(&plant, device, &flows, &verifier, saver.is_some())?),
+                sealing: Sealing { openers, station: twin_end.0 },
+                station: station.clone().recipient(),
+                outlets,
+                line: orders
+                    .as_ref()
+                    .map(|(tx, _)| Box::new(OrderPort(tx.clone())) as Box<dyn LinePort>),
+                gauge: Arc::clone(mailbox.gauge()),
+                clock: Arc::clone(&clock),
+                restored: restored.remove(&device.id),
+            };
+            let watcher = Watcher {
+                device: ix,
+                clock: Arc::clone(&clock),
+                notes: notes.clone(),
+                chance: plant.seed ^ u64::from(ix.0),
+            };
+            let ward = seat.guard(
+                &threads[settlement.arbiter].handle(),
+                RestartPolicy::default(),
+                watcher,
+                move |_| Twin::new(init),
+            );
+            twins.push(TwinHandle { ward, mailbox, sealer: line_end.0, settlement, orders });
+        }
+
+        let outcomes = Arc::new(Outcomes::new(Arc::clone(&clock)));
+        let mut book = book::Book::new(Arc::clone(&plant), MAILBOX, endpoints, now);
+        let first = book.snapshot(now, true).unwrap_or_else(|| PlantView::empty(&plant.name).into());
+        let (publish, view) = watch::channel(first);
+        let init = StationInit {
+            book,
+            openers: station_openers,
+            view: publish,
+            clock: Arc::clone(&clock),
+            outcomes: Arc::clone(&outcomes),
+            saver,
+            steps,
+            notes: notes_in,
+        };
+        let watcher = Watcher {
+            device: DeviceIx(u32::MAX),
+            clock,
+            notes: notes.clone(),
+            chance: plant.seed,
+        };
+        station_seat.guard(
+            &threads[threads.len() - 1].handle(),
+            RestartPolicy::default(),
+            watcher,
+            move |_| Station::new(init),
+        );
+        Ok(Self { view, twins, arbiters: threads, outcomes, notes })
+    }
+}
+
+fn keys_error(error: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::Keys(error.to_string())
+}
+
+/// The giver of keys, for this start of the plant.
+struct Keys {
+    distributor: KeyDistributor,
+    now: Timestamp,
+}
+
+type End = (Sealer, Opener);
+
+impl Keys {
+    /// Runs the mailbox handshake between two parties and returns the end of each.
+    fn pair(&self, a: PartyId, b: PartyId) -> Result<(End, End), RuntimeError> {
+        let secret = self.distributor.pair_secret(a, b);
+        let (ours, theirs) = plantwin_seal::Session::pair(&secret, a, b, self.now).map_err(keys_error)?;
+        Ok(((ours.sealer, ours.opener), (theirs.sealer, theirs.opener)))
+    }
+}
+
+/// What twins of one type share.
+struct Kinds(HashMap<*const plantwin_model::TwinType, (Option<Arc<Model>>, Arc<AlarmPlan>)>);
+
+impl Kinds {
+    fn compile(plant: &PlantSpec) -> Result<Self, RuntimeError> {
+        let mut kinds = HashMap::new();
+        for device in &plant.devices {
+            let key = Arc::as_ptr(&device.kind);
+            if kinds.contains_key(&key) {
+                continue;
+            }
+            let model = plantwin_physics::compile(&device.kind).map_err(|problems| {
+                RuntimeError::Model {
+                    kind: device.kind.name.clone(),
+                    cause: problems.first().map_or_else(String::new, |p| p.message.clone()),
+                }
+            })?;
+            kinds.insert(key, (model, Arc::new(AlarmPlan::of(&device.kind))));
+        }
+        Ok(Self(kinds))
+    }
+
+    fn plan(
+        &self,
+        plant: &PlantSpec,
+        device: &DeviceSpec,
+        flows: &Flows,
+        verifier: &Arc<Verifier>,
+        saves: bool,
+    ) -> Result<TwinPlan, RuntimeError> {
+        let (model, alarms) = &self.0[&Arc::as_ptr(&device.kind)];
+        let profile = plantwin_energy::Profile::by_name(&device.energy_profile)
+            .ok_or_else(|| RuntimeError::Energy(device.energy_profile.clone()))?;
+        Ok(TwinPlan {
+            device: Arc::new(device.clone()),
+            zone: plant.zones[usize::from(device.zone.0)].id.clone(),
+            model: model.clone(),
+            alarms: Arc::clone(alarms),
+            profile,
+            inflows: flows.into[device.ix.index()].clone(),
+            outflows: flows.out_of[device.ix.index()].clone(),
+            verifier: Arc::clone(verifier),
+            saves,
+        })
+    }
+}
+
+/// Flows by device, after the conduits were checked.
+struct Flows {
+    /// For each flow of the plant, its place among the taker's inflows.
+    places: Vec<u16>,
+    into: Vec<Vec<u16>>,
+    out_of: Vec<Vec<FlowSource>>,
+}
+
+impl Flows {
+    fn resolve(plant: &PlantSpec) -> Result<Self, RuntimeError> {
+        let none = || plant.devices.iter().map(|_| Vec::new()).collect();
+        let mut flows = Self { places: Vec::new(), into: none(), out_of: Vec::new() };
+        flows.out_of = plant.devices.iter().map(|_| Vec::new()).collect();
+        for flow in &plant.flows {
+            let (from, to) = (&plant.devices[flow.from.index()], &plant.devices[flow.to.index()]);
+            let conduit = from.zone == to.zone
+                || plant.zones[usize::from(from.zone.0)].peers.contains(&to.zone);
+            if !conduit {
+                let (from, to) = (from.id.to_string(), to.id.to_string());
+                return Err(RuntimeError::Conduit { from, to });
+            }
+            flows.places.push(flows.into[flow.to.index()].len() as u16);
+            flows.into[flow.to.index()].push(flow.input);
+            flows.out_of[flow.from.index()].push(flow.source);
+        }
+        Ok(flows)
+    }
+}
+
+/// The twin's way to its line.
+struct OrderPort(mpsc::Sender<LineOrder>);
+
+impl LinePort for OrderPort {
+    fn exchange(&self, bytes: Vec<u8>) -> bool {
+        self.0.try_send(LineOrder::Exchange(bytes)).is_ok()
+    }
+
+    fn write(&self, key: u64, writes: Vec<(plantwin_model::PointIx, f64)>) -> bool {
+        self.0.try_send(LineOrder::Write { key, writes }).is_ok()
+    }
+}
+
+/// Tells the station of the guardian's doings.
+struct Watcher {
+    device: DeviceIx,
+    clock: Arc<dyn Clock>,
+    notes: mpsc::Sender<StationNote>,
+    chance: u64,
+}
+
+impl GuardWatcher for Watcher {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn jitter(&mut self) -> f64 {
+        self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.chance >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn on(&mut self, event: GuardEvent) {
+        let note = StationNote::Guard { device: self.device, event };
+        if self.notes.try_send(note).is_err() {
+            tracing::error!(device = self.device.0, "the station is too busy to hear of a crash");
+        }
+    }
+}

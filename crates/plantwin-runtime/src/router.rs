@@ -1,0 +1,263 @@
+//! The router for requests: who may, to whom, and what became of it.
+//!
+//! A compiled table from device name to line, not a station that letters pass through. Flows
+//! between twins do not come here at all: their recipients are resolved when the tree is built.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::Duration,
+};
+
+use plantwin_model::{
+    Access, AlarmId, Clock, CommandSender, DeviceId, DeviceIx, Outcome, PlantSpec, PointIx,
+    Request, Role, Timestamp,
+};
+use plantwin_twin::{CommandMail, TwinMail};
+use tokio::sync::mpsc::Sender;
+
+use crate::{line::LineOrder, station::StationNote};
+
+/// A command that was not carried out within this time is refused.
+const EXPIRES_AFTER: Duration = Duration::from_secs(2);
+/// Longest wait for an outcome; then it is reported as unknown.
+const OUTCOME_WITHIN: Duration = Duration::from_secs(8);
+/// Outcomes that may be awaited at the same time.
+const MAX_AWAITED: usize = 4096;
+
+/// Who waits for which outcome.
+pub(crate) struct Outcomes {
+    waiting: Mutex<HashMap<u64, (Timestamp, SyncSender<Outcome>)>>,
+    next: AtomicU64,
+    clock: Arc<dyn Clock>,
+}
+
+impl Outcomes {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { waiting: Mutex::new(HashMap::new()), next: AtomicU64::new(1), clock }
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, (Timestamp, SyncSender<Outcome>)>> {
+        // The table stays usable whatever panicked while it was held: entries are independent.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn await_one(&self, reply: SyncSender<Outcome>) -> Option<u64> {
+        let mut table = self.table();
+        if table.len() >= MAX_AWAITED {
+            return None;
+        }
+        let key = self.next.fetch_add(1, Relaxed);
+        table.insert(key, (self.clock.now(), reply));
+        Some(key)
+    }
+
+    /// Awaits the end of a drain, whatever the number of twins.
+    fn await_drain(&self, reply: SyncSender<Outcome>) -> u64 {
+        let key = self.next.fetch_add(1, Relaxed);
+        self.table().insert(key, (self.clock.now(), reply));
+        key
+    }
+
+    pub(crate) fn complete(&self, key: u64, outcome: Outcome) {
+        if let Some((_, reply)) = self.table().remove(&key) {
+            // Whoever asked may have gone away.
+            let _ = reply.try_send(outcome);
+        }
+    }
+
+    fn forget(&self, key: u64) {
+        self.table().remove(&key);
+    }
+
+    pub(crate) fn expire(&self) {
+        let now = self.clock.now();
+        let limit = OUTCOME_WITHIN.mul_f64(self.clock.speed().max(1.0));
+        self.table().retain(|_, (asked, reply)| {
+            let late = now.since(*asked) > limit;
+            if late {
+                let reason = "the device did not answer; whether it acted is unknown".to_owned();
+                let _ = reply.try_send(Outcome::Failed { reason });
+            }
+            !late
+        });
+    }
+}
+
+/// Where requests to one device go.
+pub(crate) struct Entry {
+    pub(crate) ix: DeviceIx,
+    pub(crate) orders: Sender<LineOrder>,
+    pub(crate) revive: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The compiled table.
+pub(crate) struct Router {
+    pub(crate) spec: Arc<PlantSpec>,
+    pub(crate) table: HashMap<DeviceId, Entry>,
+    pub(crate) outcomes: Arc<Outcomes>,
+    pub(crate) notes: Sender<StationNote>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Router {
+    /// Has every twin save what must survive. Resolves one by one through the receiver, which
+    /// yields as many outcomes as this returns.
+    pub(crate) fn drain(&self) -> (usize, Receiver<Outcome>) {
+        let (reply, outcomes) = sync_channel(self.table.len());
+        let mut asked = 0;
+        for entry in self.table.values() {
+            let key = self.outcomes.await_drain(reply.clone());
+            let order = LineOrder::Post(Box::new(TwinMail::Drain { key }));
+            match entry.orders.try_send(order) {
+                Ok(()) => asked += 1,
+                Err(_) => {
+                    self.outcomes.forget(key);
+                }
+            }
+        }
+        (asked, outcomes)
+    }
+
+    fn answer(&self, role: Role, request: Request, reply: SyncSender<Outcome>) {
+        let refused = match self.dispatch(role, request, &reply) {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => return,
+            Err(reason) => Outcome::Refused { reason },
+        };
+        let _ = reply.try_send(refused);
+    }
+
+    fn dispatch(
+        &self,
+        role: Role,
+        request: Request,
+        reply: &SyncSender<Outcome>,
+    ) -> Result<Option<Outcome>, String> {
+        match request {
+            Request::Command { device, command, args } => {
+                let (writes, least) = self.writes_of(&device, &command, &args)?;
+                self.require(role, least)?;
+                self.command(&device, writes, reply)
+            }
+            Request::Write { device, point, value } => {
+                self.require(role, Role::Operator)?;
+                let kind = &self.device(&device)?.kind;
+                let ix = kind
+                    .point(&point)
+                    .ok_or_else(|| format!("{device} has no point {point}"))?;
+                if kind.points[ix.index()].access != Access::ReadWrite {
+                    return Err(format!("{device}.{point} cannot be written"));
+                }
+                self.command(&device, vec![(ix, value)], reply)
+            }
+            Request::Acknowledge { alarm } => {
+                self.require(role, Role::Operator)?;
+                self.acknowledge(&alarm)
+            }
+            Request::Restart { device } => {
+                self.require(role, Role::Operator)?;
+                (self.entry(&device)?.revive)();
+                Ok(Some(Outcome::Done))
+            }
+        }
+    }
+
+    fn acknowledge(&self, alarm: &AlarmId) -> Result<Option<Outcome>, String> {
+        let (device, name) = alarm
+            .as_str()
+            .split_once('.')
+            .ok_or_else(|| format!("an alarm is named DEVICE.ALARM, not {alarm}"))?;
+        let entry = self.entry(&device.into())?;
+        let full = |_| "too many requests are under way; try again".to_owned();
+        if name == "gave_up" {
+            let note = StationNote::AcknowledgeGivenUp { device: entry.ix };
+            self.notes.try_send(note).map_err(|_| full(()))?;
+        } else {
+            let letter = TwinMail::Acknowledge(name.to_owned());
+            entry.orders.try_send(LineOrder::Post(Box::new(letter))).map_err(|_| full(()))?;
+        }
+        Ok(Some(Outcome::Done))
+    }
+
+    fn command(
+        &self,
+        device: &DeviceId,
+        writes: Vec<(PointIx, f64)>,
+        reply: &SyncSender<Outcome>,
+    ) -> Result<Option<Outcome>, String> {
+        let entry = self.entry(device)?;
+        let busy = || "too many commands are under way; try again".to_owned();
+        let key = self.outcomes.await_one(reply.clone()).ok_or_else(busy)?;
+        let expires =
+            self.clock.now().plus(EXPIRES_AFTER.mul_f64(self.clock.speed().max(1.0)));
+        let letter = TwinMail::Command(CommandMail { key, writes, expires });
+        if entry.orders.try_send(LineOrder::Post(Box::new(letter))).is_err() {
+            self.outcomes.complete(key, Outcome::Refused { reason: busy() });
+        }
+        Ok(None)
+    }
+
+    fn writes_of(
+        &self,
+        device: &DeviceId,
+        command: &str,
+        args: &[(String, f64)],
+    ) -> Result<(Vec<(PointIx, f64)>, Role), String> {
+        let kind = &self.device(device)?.kind;
+        let spec = kind
+            .commands
+            .iter()
+            .find(|c| &*c.name == command)
+            .ok_or_else(|| format!("{device} has no command {command}"))?;
+        let mut writes = spec.set.clone();
+        for &ix in &spec.args {
+            let name = &kind.points[ix.index()].name;
+            let (_, value) = args
+                .iter()
+                .find(|(n, _)| n.as_str() == &**name)
+                .ok_or_else(|| format!("{command} needs a value for {name}"))?;
+            writes.push((ix, *value));
+        }
+        if let Some((odd, _)) =
+            args.iter().find(|(n, _)| !spec.args.iter().any(|a| *kind.points[a.index()].name == **n))
+        {
+            return Err(format!("{command} takes no value for {odd}"));
+        }
+        Ok((writes, spec.role))
+    }
+
+    fn require(&self, role: Role, least: Role) -> Result<(), String> {
+        if role >= least {
+            return Ok(());
+        }
+        let name = |r| format!("{r:?}").to_lowercase();
+        Err(format!("this needs the role {}; yours is {}", name(least), name(role)))
+    }
+
+    fn entry(&self, device: &DeviceId) -> Result<&Entry, String> {
+        self.table.get(device).ok_or_else(|| format!("there is no device {device}"))
+    }
+
+    fn device(&self, device: &DeviceId) -> Result<&plantwin_model::DeviceSpec, String> {
+        Ok(&self.spec.devices[self.entry(device)?.ix.index()])
+    }
+}
+
+/// The router as somebody with a role holds it.
+pub(crate) struct Desk {
+    pub(crate) router: Arc<Router>,
+    pub(crate) role: Role,
+}
+
+impl CommandSender for Desk {
+    fn send(&self, request: Request) -> Receiver<Outcome> {
+        let (reply, outcome) = sync_channel(1);
+        self.router.answer(self.role, request, reply);
+        outcome
+    }
+}

@@ -1,0 +1,220 @@
+//! The view as the station builds it: pure bookkeeping.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+};
+
+use plantwin_model::{
+    AlarmId, AlarmSource, AlarmState, AlarmView, DeviceIx, LinkView, MailboxView, Mode, PathView,
+    PlantSpec, PlantView, PointView, Priority, SessionView, Timestamp, TwinState, TwinTable,
+    TwinView, TypeView, ZoneView,
+};
+use plantwin_twin::Observed;
+use serde::Serialize;
+
+/// Counters that the station itself keeps, for `status --json` and tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct StationReport {
+    /// Events opened.
+    pub events: u64,
+    /// Envelopes that did not open.
+    pub refused: u64,
+    /// Snapshots published.
+    pub snapshots: u64,
+}
+
+/// The plant as seen so far.
+pub(crate) struct Book {
+    spec: Arc<PlantSpec>,
+    view: PlantView,
+    /// Alarms by twin, as the twins told them.
+    alarms: BTreeMap<u32, Vec<AlarmView>>,
+    /// Alarms of the guardian: twins that cannot speak for themselves.
+    given_up: BTreeMap<u32, AlarmView>,
+    alarms_changed: bool,
+    changed: bool,
+    started: Timestamp,
+    pub(crate) counters: BTreeMap<String, u64>,
+    pub(crate) report: StationReport,
+}
+
+impl Book {
+    pub(crate) fn new(
+        spec: Arc<PlantSpec>,
+        capacity: u32,
+        endpoints: Vec<(String, String)>,
+        now: Timestamp,
+    ) -> Self {
+        let mut twins = TwinTable::default();
+        for device in &spec.devices {
+            twins.push(Arc::new(TwinView {
+                id: device.id.clone(),
+                zone: spec.zones[usize::from(device.zone.0)].id.clone(),
+                kind: device.kind.name.clone(),
+                simulated: device.mode == Mode::Simulated,
+                state: TwinState::Unbound,
+                reason: "starting".to_owned(),
+                since: now,
+                path: None,
+                session: SessionView::None,
+                mailbox: MailboxView { capacity, ..MailboxView::default() },
+                energy_joules: 0.0,
+                budget_joules: device.budget_joules,
+                bytes: 0,
+                restarts: 0,
+                points: vec![PointView::unknown(); device.kind.points.len()],
+                revision: 0,
+            }));
+        }
+        let types: BTreeMap<String, TypeView> = spec
+            .devices
+            .iter()
+            .map(|d| (d.kind.name.clone(), Arc::clone(&d.kind)))
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .map(|(name, kind)| (name, TypeView::of(&kind)))
+            .collect();
+        let zones = spec
+            .zones
+            .iter()
+            .map(|z| ZoneView { id: z.id.clone(), title: z.title.clone() })
+            .collect();
+        let view = PlantView {
+            now,
+            link: LinkView::Live,
+            zones,
+            types: Arc::new(types),
+            twins,
+            endpoints: endpoints.into(),
+            ..PlantView::empty(&spec.name)
+        };
+        Self {
+            spec,
+            view,
+            alarms: BTreeMap::new(),
+            given_up: BTreeMap::new(),
+            alarms_changed: false,
+            changed: true,
+            started: now,
+            counters: BTreeMap::new(),
+            report: StationReport::default(),
+        }
+    }
+
+    pub(crate) fn observed(&mut self, ix: DeviceIx, observed: Observed) {
+        let Some(old) = self.view.twins.get(ix.index()) else { return };
+        if old.state == TwinState::GaveUp {
+            // The twin speaks again: the guardian's alarm has done its work.
+            self.alarms_changed |= self.given_up.remove(&ix.0).is_some();
+        }
+        let device = &self.spec.devices[ix.index()];
+        let path = observed.path.map(|(rank, endpoint, switches)| PathView {
+            protocol: device
+                .paths
+                .get(usize::from(rank))
+                .map_or_else(String::new, |p| p.protocol.to_owned()),
+            endpoint,
+            rank,
+            switches,
+        });
+        let (depth, handled, refused) = observed.mailbox;
+        let twin = TwinView {
+            id: old.id.clone(),
+            zone: old.zone.clone(),
+            kind: old.kind.clone(),
+            simulated: old.simulated,
+            state: observed.state,
+            reason: observed.reason,
+            since: observed.since,
+            path,
+            session: observed.session,
+            mailbox: MailboxView { depth, capacity: old.mailbox.capacity, handled, refused },
+            energy_joules: observed.energy_joules,
+            budget_joules: old.budget_joules,
+            bytes: observed.bytes,
+            restarts: observed.restarts,
+            points: observed.points,
+            revision: self.view.revision + 1,
+        };
+        self.view.twins.set(ix.index(), Arc::new(twin));
+        self.changed = true;
+    }
+
+    pub(crate) fn alarms(&mut self, ix: DeviceIx, alarms: Vec<AlarmView>) {
+        let changed = if alarms.is_empty() {
+            self.alarms.remove(&ix.0).is_some()
+        } else {
+            self.alarms.insert(ix.0, alarms);
+            true
+        };
+        self.alarms_changed |= changed;
+        self.changed |= changed;
+    }
+
+    /// The guardian gave a twin up, or has it restarted (`panic` is `None`).
+    pub(crate) fn given_up(&mut self, ix: DeviceIx, panic: Option<String>, now: Timestamp) {
+        let Some(old) = self.view.twins.get(ix.index()) else { return };
+        let mut twin = TwinView::clone(old);
+        twin.revision = self.view.revision + 1;
+        if let Some(panic) = panic {
+            twin.state = TwinState::GaveUp;
+            twin.reason = format!("crashed too often: {panic}");
+            twin.since = now;
+            let alarm = AlarmView {
+                id: AlarmId::new(format!("{}.gave_up", twin.id)),
+                twin: twin.id.clone(),
+                priority: Priority::High,
+                state: AlarmState::Unacknowledged,
+                source: AlarmSource::Supervision,
+                since: now,
+                raised: now,
+                text: format!("given up after too many crashes: {panic}"),
+                response: "find the cause in the log, then restart the twin".to_owned(),
+            };
+            self.given_up.insert(ix.0, alarm);
+        } else {
+            self.given_up.remove(&ix.0);
+        }
+        self.view.twins.set(ix.index(), Arc::new(twin));
+        self.alarms_changed = true;
+        self.changed = true;
+    }
+
+    pub(crate) fn acknowledge_given_up(&mut self, ix: DeviceIx, now: Timestamp) {
+        if let Some(alarm) = self.given_up.get_mut(&ix.0) {
+            alarm.state = AlarmState::Acknowledged;
+            alarm.since = now;
+            self.alarms_changed = true;
+            self.changed = true;
+        }
+    }
+
+    /// A snapshot if anything changed since the last one, or if `force`.
+    pub(crate) fn snapshot(&mut self, now: Timestamp, force: bool) -> Option<Arc<PlantView>> {
+        if !self.changed && !force {
+            return None;
+        }
+        if std::mem::take(&mut self.alarms_changed) {
+            let mut all: Vec<AlarmView> = self
+                .alarms
+                .values()
+                .flatten()
+                .chain(self.given_up.values())
+                .cloned()
+                .collect();
+            all.sort_by(|a, b| b.raised.cmp(&a.raised).then_with(|| a.id.cmp(&b.id)));
+            self.view.alarms = all.into();
+        }
+        self.changed = false;
+        self.report.snapshots += 1;
+        self.view.now = now;
+        self.view.uptime_s = now.since(self.started).as_secs_f64();
+        self.view.revision += 1;
+        let mut counters = self.counters.clone();
+        counters.insert("station_events".to_owned(), self.report.events);
+        counters.insert("station_refused".to_owned(), self.report.refused);
+        self.view.counters = Arc::new(counters);
+        Some(Arc::new(self.view.clone()))
+    }
+}

@@ -1,0 +1,71 @@
+//! Everything that can go wrong with the store, as one enum.
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+/// Why a store could not be opened, read or written.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another runtime, or another store of this process, has the directory.
+    #[error("open the store in {dir}: it is in use by process {pid}", dir = .dir.display())]
+    InUse {
+        /// Directory.
+        dir: PathBuf,
+        /// Its process, or `unknown` if the lock file does not tell.
+        pid: String,
+    },
+    /// A file or directory could not be made, read or written.
+    #[error("{action} {path}: {source}", path = .path.display())]
+    File {
+        /// What was tried, such as "create the directory".
+        action: &'static str,
+        /// File or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A record is not what was written.
+    #[error("read {key:?} of {tree}: {reason}")]
+    Damaged {
+        /// Tree.
+        tree: String,
+        /// Key.
+        key: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The record is intact, but no value of the expected type, or it cannot be encoded.
+    #[error("{action} {key:?} of {tree}: {source}")]
+    Encoding {
+        /// "decode" or "encode".
+        action: &'static str,
+        /// Tree.
+        tree: &'static str,
+        /// Key.
+        key: String,
+        /// Why.
+        source: postcard::Error,
+    },
+    /// Key or value is longer than [`crate::KEY_LIMIT`] or [`crate::VALUE_LIMIT`].
+    #[error("write {key:?} of {tree}: {bytes} bytes are more than a store takes")]
+    TooLong {
+        /// Tree.
+        tree: &'static str,
+        /// Key, or its beginning.
+        key: String,
+        /// Length of what is too long.
+        bytes: usize,
+    },
+    /// The data base failed.
+    #[error("{action}: {reason}")]
+    Backend {
+        /// What was tried.
+        action: &'static str,
+        /// What the data base said; a panic of it is caught and told here.
+        reason: String,
+    },
+    /// The data base failed before in a way after which nothing is to be trusted: open it anew.
+    #[error("use the store: it failed before and must be opened anew")]
+    Failed,
+}

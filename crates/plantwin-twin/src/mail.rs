@@ -1,0 +1,107 @@
+//! What can be said to a twin.
+//!
+//! One enum rather than one actix message each: every letter travels in the same sealed lane,
+//! so that order is kept, and waits in the same slot while it is handled, so that a crash loses
+//! none of them.
+
+use plantwin_adapter::{Frame, TrafficSnapshot};
+use plantwin_model::{PointIx, Timestamp};
+use plantwin_seal::Content;
+use serde::{Deserialize, Serialize};
+
+/// A letter to a twin.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum TwinMail {
+    /// A path to the device is up.
+    LinkUp(LinkUpMail),
+    /// No path is up.
+    LinkDown(LinkDownMail),
+    /// Values came off the wire.
+    Frame(FrameMail),
+    /// The device confirmed that its last values still hold.
+    Alive,
+    /// What the device answered to the session's challenge.
+    Session(SessionMail),
+    /// An operator (or a server) wants points written.
+    Command(CommandMail),
+    /// What became of a write.
+    Written(WrittenMail),
+    /// A neighbour's model feeds an input.
+    Flow(FlowMail),
+    /// An operator acknowledges an alarm, named without the device.
+    Acknowledge(String),
+    /// The runtime is about to stop: say everything that must be saved, then that it is said.
+    Drain {
+        /// Names the outcome.
+        key: u64,
+    },
+}
+
+impl Content for TwinMail {
+    const CONTENT_TYPE: u16 = 1;
+}
+
+/// A path is up.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LinkUpMail {
+    /// Place in the device's list of paths.
+    pub rank: u16,
+    /// Where it leads.
+    pub endpoint: String,
+    /// How often the device changed its path so far.
+    pub switches: u32,
+    /// Whether it carries datagrams (UDP) rather than a stream (TCP).
+    pub datagrams: bool,
+}
+
+/// The path in use broke and no other is up yet.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LinkDownMail {
+    /// Why, as a lowercase fragment.
+    pub reason: String,
+}
+
+/// Values, with what they cost on the wire.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FrameMail {
+    /// The values.
+    pub frame: Frame,
+    /// Traffic of the link since the last letter that told of it.
+    pub traffic: TrafficSnapshot,
+}
+
+/// The device's answer to a challenge.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SessionMail {
+    /// Its bytes, or why there are none.
+    pub answer: Result<Vec<u8>, String>,
+}
+
+/// Points to be written to the device.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CommandMail {
+    /// Names the command in its outcome.
+    pub key: u64,
+    /// What to write, in the points' units.
+    pub writes: Vec<(PointIx, f64)>,
+    /// Not to be carried out after this time.
+    pub expires: Timestamp,
+}
+
+/// What became of a write.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct WrittenMail {
+    /// The command's key.
+    pub key: u64,
+    /// Whether the device took it; else why not.
+    pub result: Result<(), String>,
+}
+
+/// A value for an input of the model, SI base units.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FlowMail {
+    /// Which of the flows into this twin (several may feed one input and add up).
+    pub flow: u16,
+    /// Value.
+    pub value: f64,
+}

@@ -1,0 +1,254 @@
+//! The session of a device: what stands between bytes off the wire and a trusted value.
+//!
+//! Only a session yields a [`Reading`]. It refuses values of a device that has not proved who it
+//! is, what was received before, and what is not a finite number; it marks what is implausible.
+//! Absent: the wire (adapters) and cryptography (`plantwin-authority`, `plantwin-seal`).
+
+use plantwin_adapter::{Frame, Sample};
+use plantwin_authority::{PendingChallenge, Verifier};
+use plantwin_model::{Flaw, PointIx, PointSpec, Quality, SessionView, Timestamp};
+
+use crate::TwinPlan;
+
+/// A value that passed the session.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Reading {
+    point: PointIx,
+    value: f64,
+    quality: Quality,
+    source_time: Timestamp,
+    received: Timestamp,
+}
+
+impl Reading {
+    /// Which point.
+    pub const fn point(&self) -> PointIx {
+        self.point
+    }
+    /// Its value in the point's unit; always finite.
+    pub const fn value(&self) -> f64 {
+        self.value
+    }
+    /// Good, or uncertain with the reason; bad values are [`Refused`].
+    pub const fn quality(&self) -> Quality {
+        self.quality
+    }
+    /// When the device measured it (when it was received, if the device does not say).
+    pub const fn source_time(&self) -> Timestamp {
+        self.source_time
+    }
+    /// When it was received.
+    pub const fn received(&self) -> Timestamp {
+        self.received
+    }
+}
+
+/// A value that was refused, and why.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Refused {
+    /// Which point.
+    pub point: PointIx,
+    /// Why.
+    pub flaw: Flaw,
+}
+
+/// What a frame as a whole is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Admission {
+    /// Its samples may be opened.
+    Fresh,
+    /// It was received before.
+    Duplicate,
+    /// The device has not proved who it is (yet).
+    Unauthenticated,
+}
+
+/// Source times further ahead of the plant's clock than this are not believed.
+const MAX_AHEAD: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The state of a device's session.
+#[derive(Debug)]
+pub struct Session {
+    grade: Grade,
+    pending: Option<PendingChallenge>,
+    last_sequence: Option<u64>,
+    last_source: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+enum Grade {
+    None,
+    Plain,
+    Token { expires: Timestamp, renew_at: Timestamp },
+    Refused(String),
+}
+
+impl Clone for Session {
+    /// A challenge is answered once: the copy kept for a restart does not hold it, so a twin that
+    /// crashed while one was pending asks again.
+    fn clone(&self) -> Self {
+        Self {
+            grade: self.grade.clone(),
+            pending: None,
+            last_sequence: self.last_sequence,
+            last_source: self.last_source,
+        }
+    }
+}
+
+impl Session {
+    /// No session.
+    pub const fn new() -> Self {
+        Self {
+            grade: Grade::None,
+            pending: None,
+            last_sequence: None,
+            last_source: Timestamp(i64::MIN),
+        }
+    }
+
+    /// A path is up. Returns the challenge to send, or `None` for a plain device.
+    pub fn begin(&mut self, plan: &TwinPlan, now: Timestamp) -> Option<Vec<u8>> {
+        if plan.native() {
+            return self.challenge(plan, now);
+        }
+        self.grade = Grade::Plain;
+        None
+    }
+
+    /// Asks a device whose token is half used up for a fresh one. The old grant holds meanwhile.
+    pub fn renew(&mut self, plan: &TwinPlan, now: Timestamp) -> Option<Vec<u8>> {
+        self.challenge(plan, now)
+    }
+
+    /// The challenge's randomness comes from the verifier, which is given to the twin.
+    fn challenge(&mut self, plan: &TwinPlan, now: Timestamp) -> Option<Vec<u8>> {
+        match plan.verifier.challenge(now) {
+            Ok(pending) => {
+                let bytes = pending.bytes().to_vec();
+                self.pending = Some(pending);
+                Some(bytes)
+            }
+            Err(error) => {
+                self.grade = Grade::Refused(format!("failed to {error}"));
+                None
+            }
+        }
+    }
+
+    /// The device answered. `Err` says why it is not believed.
+    pub fn on_answer(
+        &mut self,
+        plan: &TwinPlan,
+        verifier: &Verifier,
+        answer: &[u8],
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let Some(pending) = self.pending.take() else {
+            return Err("answer to no challenge".to_owned());
+        };
+        match verifier.verify(pending, answer, &plan.device.id, &plan.zone, now) {
+            Ok(grant) => {
+                let renew_at = now.plus(grant.expires.since(now) / 2);
+                self.grade = Grade::Token { expires: grant.expires, renew_at };
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.grade = Grade::Refused(reason.clone());
+                Err(reason)
+            }
+        }
+    }
+
+    /// The device gave no answer to the challenge.
+    pub fn on_silence(&mut self, reason: &str) {
+        self.pending = None;
+        self.grade = Grade::Refused(reason.to_owned());
+    }
+
+    /// The path is gone, and the session with it.
+    pub fn end(&mut self) {
+        self.pending = None;
+        self.grade = Grade::None;
+    }
+
+    /// Whether the device may speak and be spoken to.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        match &self.grade {
+            Grade::Plain => true,
+            Grade::Token { expires, .. } => now < *expires,
+            Grade::None | Grade::Refused(_) => false,
+        }
+    }
+
+    /// When the token should be renewed, if there is one: half of its life before its end.
+    pub fn renew_at(&self) -> Option<Timestamp> {
+        match &self.grade {
+            Grade::Token { renew_at, .. } if self.pending.is_none() => Some(*renew_at),
+            _ => None,
+        }
+    }
+
+    /// As shown.
+    pub fn view(&self) -> SessionView {
+        match &self.grade {
+            Grade::None => SessionView::None,
+            Grade::Plain => SessionView::Plain,
+            Grade::Token { expires, .. } => SessionView::Token { expires: *expires },
+            Grade::Refused(reason) => SessionView::Refused { reason: reason.clone() },
+        }
+    }
+
+    /// Judges a frame as a whole. A sequence that goes back while the source time goes on is a
+    /// device that restarted; one that goes back with its source time was received before.
+    pub(crate) fn admit(&mut self, frame: &Frame, now: Timestamp) -> Admission {
+        if !self.is_open(now) {
+            return Admission::Unauthenticated;
+        }
+        let source = frame.samples.iter().filter_map(|s| s.source_time).max();
+        if let (Some(sequence), Some(last)) = (frame.sequence, self.last_sequence)
+            && sequence <= last
+            && source.is_none_or(|t| t <= self.last_source)
+        {
+            return Admission::Duplicate;
+        }
+        if frame.sequence.is_some() {
+            self.last_sequence = frame.sequence;
+        }
+        if let Some(source) = source {
+            self.last_source = source;
+        }
+        Admission::Fresh
+    }
+
+    /// Opens one sample of an admitted frame.
+    pub(crate) fn open(
+        sample: &Sample,
+        spec: &PointSpec,
+        received: Timestamp,
+    ) -> Result<Reading, Refused> {
+        let refuse = |flaw| Err(Refused { point: sample.point, flaw });
+        if let Quality::Bad(flaw) = sample.quality {
+            return refuse(flaw);
+        }
+        if !sample.value.is_finite() {
+            return refuse(Flaw::NotFinite);
+        }
+        let (low, high) = spec.range;
+        let quality = if sample.value < low || sample.value > high {
+            Quality::Uncertain(Flaw::OutOfRange)
+        } else {
+            sample.quality
+        };
+        let latest = received.plus(MAX_AHEAD);
+        let source_time = sample.source_time.filter(|&t| t <= latest).unwrap_or(received);
+        Ok(Reading { point: sample.point, value: sample.value, quality, source_time, received })
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}

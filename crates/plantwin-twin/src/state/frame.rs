@@ -1,0 +1,276 @@
+//! Values: opened by the session, compared with the model, judged by the alarms, paid for.
+
+use std::time::Duration;
+
+use plantwin_adapter::{Frame, TrafficSnapshot};
+use plantwin_model::{Access, Flaw, PointIx, Quality, Timestamp, TwinState};
+use plantwin_energy::{Traffic, Transport};
+use plantwin_watch::{Changes, Condition};
+
+use super::{Effect, Effects, Reason, TwinCore};
+use crate::{FlowMail, FrameMail, Reading, Session, TwinPlan, session::Admission};
+
+/// A written setpoint that is not reported back after this time has not arrived.
+const CONVERGE_WITHIN: Duration = Duration::from_secs(3);
+/// Longest gap that the model bridges; after a longer one it starts from the measurement.
+const MAX_BRIDGE: Duration = Duration::from_secs(60);
+
+impl TwinCore {
+    pub(super) fn on_frame(
+        &mut self,
+        plan: &TwinPlan,
+        mail: &FrameMail,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        self.pay(plan, &mail.traffic, now);
+        self.take_frame(plan, &mail.frame, now, out);
+    }
+
+    pub(super) fn take_frame(
+        &mut self,
+        plan: &TwinPlan,
+        frame: &Frame,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        match self.session.admit(frame, now) {
+            Admission::Fresh => {}
+            Admission::Duplicate => return,
+            Admission::Unauthenticated => {
+                // The first values often overtake the session's answer: the newest is kept.
+                if self.path.is_some() {
+                    self.held = Some(Box::new(frame.clone()));
+                }
+                return;
+            }
+        }
+        let mut changes = Changes::new();
+        let mut not_finite = None;
+        let mut seen_finite = false;
+        let first_time = frame.samples.iter().find_map(|s| s.source_time).unwrap_or(frame.received);
+        self.advance_model(first_time.min(frame.received));
+        for sample in &frame.samples {
+            let Some(spec) = plan.device.kind.points.get(sample.point.index()) else { continue };
+            match Session::open(sample, spec, frame.received) {
+                Ok(reading) => {
+                    seen_finite = true;
+                    self.compare(plan, &reading);
+                    let point = &self.points[reading.point().index()];
+                    let (value, quality) = (reading.value(), point.quality);
+                    let residual = point.residual;
+                    self.alarms.on_value(reading.point(), value, quality, now, &mut changes);
+                    if let Some(residual) = residual {
+                        self.alarms.on_residual(reading.point(), residual, now, &mut changes);
+                    }
+                }
+                Err(refused) => {
+                    if refused.flaw == Flaw::NotFinite {
+                        not_finite = Some(refused.point);
+                    }
+                    let point = &mut self.points[refused.point.index()];
+                    point.quality = Quality::Bad(refused.flaw);
+                    point.received = frame.received;
+                    point.confirmed = frame.received;
+                }
+            }
+        }
+        match not_finite {
+            Some(point) => {
+                let name = &plan.device.kind.points[point.index()].name;
+                let text = format!("{name} is not a finite number; it was kept out of the model");
+                self.alarms.raise(Condition::NotFinite, &text, now, &mut changes);
+            }
+            None if seen_finite => {
+                self.alarms.clear(Condition::NotFinite, "", now, &mut changes);
+            }
+            None => {}
+        }
+        self.settle(now);
+        self.on_alarms(plan, &changes, now, out);
+        if !plan.outflows.is_empty() {
+            out.push(Effect::Feed);
+        }
+        if plan.saves && self.save_at.is_none() {
+            self.save_at = Some(now.plus(super::vital::SAVE_EVERY));
+        }
+        self.dirty = true;
+        self.observe_if_due(plan, now, out);
+    }
+
+    /// Lets the model run up to `time`.
+    fn advance_model(&mut self, time: Timestamp) {
+        let Some(predictor) = &mut self.predictor else { return };
+        match self.model_time {
+            Some(before) if time > before => {
+                let gap = time.since(before);
+                if gap <= MAX_BRIDGE {
+                    predictor.advance(gap);
+                    self.model_time = Some(time);
+                } else {
+                    // Too long to foresee: the next measurement sets the state.
+                    self.model_time = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Compares one reading with the model and lets the model learn from it.
+    fn compare(&mut self, plan: &TwinPlan, reading: &Reading) {
+        let ix = reading.point();
+        let spec = &plan.device.kind.points[ix.index()];
+        let point = &mut self.points[ix.index()];
+        if let Some(predictor) = &mut self.predictor {
+            let foreseen = predictor.point(ix).filter(|p| p.is_finite());
+            if self.model_time.is_none() {
+                // First contact, or after a long gap: nothing was foreseen.
+                predictor.set_point(ix, reading.value());
+                point.predicted = foreseen.map(|_| reading.value());
+                point.residual = None;
+            } else {
+                let setpoint = spec.access == Access::ReadWrite;
+                point.predicted = foreseen;
+                point.residual =
+                    foreseen.filter(|_| !setpoint).map(|p| reading.value() - p);
+                predictor.correct(ix, reading.value());
+            }
+        }
+        point.value = Some(reading.value());
+        point.quality = reading.quality();
+        point.source_time = reading.source_time();
+        point.received = reading.received();
+        point.confirmed = reading.received();
+        if let Some((desired, _)) = point.desired {
+            let near = spec.resolution.max((spec.range.1 - spec.range.0).abs() * 1e-6);
+            if (desired - reading.value()).abs() <= near {
+                point.desired = None;
+            }
+        }
+    }
+
+    /// Marks the model's time and the twin's state after a frame.
+    fn settle(&mut self, now: Timestamp) {
+        if self.model_time.is_none() && self.predictor.is_some() {
+            self.model_time = self
+                .points
+                .iter()
+                .filter(|p| p.value.is_some())
+                .map(|p| p.source_time)
+                .max();
+        }
+        self.judge_state(now);
+    }
+
+    /// Shadowed or out of sync, and why.
+    pub(super) fn judge_state(&mut self, now: Timestamp) {
+        if self.path.is_none() || !self.session.is_open(now) {
+            return;
+        }
+        let mut verdict = (TwinState::Shadowed, Reason::Current);
+        for (i, point) in self.points.iter().enumerate() {
+            let ix = PointIx(i as u16);
+            match point.quality {
+                Quality::Bad(Flaw::NoValue) => {
+                    verdict = (TwinState::Bound, Reason::AwaitingValues);
+                    break;
+                }
+                Quality::Bad(Flaw::Stale) => {
+                    verdict = (TwinState::OutOfSync, Reason::Stale(ix));
+                    break;
+                }
+                Quality::Bad(flaw) => {
+                    verdict = (TwinState::OutOfSync, Reason::BadValue(ix, flaw));
+                    break;
+                }
+                _ => {}
+            }
+            if point.desired.is_some_and(|(_, since)| now.since(since) > CONVERGE_WITHIN) {
+                verdict = (TwinState::OutOfSync, Reason::Diverged(ix));
+                break;
+            }
+        }
+        if self.phase != verdict.0 || self.reason != verdict.1 {
+            self.enter(verdict.0, verdict.1, now);
+        }
+    }
+
+    pub(super) fn on_alive(&mut self, plan: &TwinPlan, now: Timestamp, out: &mut Effects) {
+        if !self.session.is_open(now) {
+            return;
+        }
+        for point in &mut self.points {
+            if point.value.is_some() {
+                point.confirmed = now;
+                if point.quality == Quality::Bad(Flaw::Stale) {
+                    point.quality = Quality::Good;
+                    self.dirty = true;
+                }
+            }
+        }
+        self.judge_state(now);
+        self.observe_if_due(plan, now, out);
+    }
+
+    pub(super) fn on_flow(&mut self, plan: &TwinPlan, mail: FlowMail) {
+        let (Some(slot), Some(&input)) =
+            (self.inflows.get_mut(usize::from(mail.flow)), plan.inflows.get(usize::from(mail.flow)))
+        else {
+            return;
+        };
+        if !mail.value.is_finite() {
+            return;
+        }
+        *slot = mail.value;
+        let sum = self
+            .inflows
+            .iter()
+            .zip(&plan.inflows)
+            .filter(|(v, i)| **i == input && v.is_finite())
+            .map(|(v, _)| v)
+            .sum();
+        if let Some(predictor) = &mut self.predictor {
+            predictor.set_input(input, sum);
+        }
+    }
+
+    /// Marks what has grown stale.
+    pub(super) fn age(&mut self, plan: &TwinPlan, now: Timestamp) {
+        let mut changed = false;
+        for (point, spec) in self.points.iter_mut().zip(&plan.device.kind.points) {
+            let lives = point.value.is_some() && !point.quality.is_bad();
+            if lives && now >= point.confirmed.plus(spec.stale_after) {
+                point.quality = Quality::Bad(Flaw::Stale);
+                changed = true;
+            }
+        }
+        if changed {
+            self.dirty = true;
+        }
+        self.judge_state(now);
+    }
+
+    pub(super) fn next_stale(&self, plan: &TwinPlan) -> Option<Timestamp> {
+        self.points
+            .iter()
+            .zip(&plan.device.kind.points)
+            .filter(|(p, _)| p.value.is_some() && !p.quality.is_bad())
+            .map(|(p, spec)| p.confirmed.plus(spec.stale_after))
+            .min()
+    }
+
+    /// Takes what the device's talking and idling cost from its budget.
+    pub(super) fn pay(&mut self, plan: &TwinPlan, traffic: &TrafficSnapshot, now: Timestamp) {
+        let since = self.paid_until.replace(now).unwrap_or(now);
+        self.ledger.idle(plan.profile, now.since(since));
+        let transport = if self.datagrams { Transport::Udp } else { Transport::Tcp };
+        // The link counts from plantwin's side; the device pays for its own.
+        let traffic = Traffic {
+            tx_bytes: traffic.up_bytes,
+            tx_messages: traffic.up_packets,
+            rx_bytes: traffic.down_bytes,
+            rx_messages: traffic.down_packets,
+        };
+        self.ledger.spend(plan.profile, transport, traffic);
+    }
+}

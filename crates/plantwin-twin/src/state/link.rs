@@ -1,0 +1,111 @@
+//! Paths coming and going, and the session that follows them.
+
+use plantwin_model::{Flaw, Quality, Timestamp, TwinState};
+use plantwin_watch::{Changes, Condition};
+
+use super::{Effect, Effects, Reason, TwinCore};
+use crate::{LinkUpMail, TwinPlan};
+
+impl TwinCore {
+    pub(super) fn on_link_up(
+        &mut self,
+        plan: &TwinPlan,
+        mail: LinkUpMail,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        self.datagrams = mail.datagrams;
+        self.path = Some((mail.rank, mail.endpoint, mail.switches));
+        let mut changes = Changes::new();
+        self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
+        self.on_alarms(plan, &changes, now, out);
+        match self.session.begin(plan, now) {
+            Some(challenge) => {
+                out.push(Effect::Exchange(challenge));
+                // A twin that already shadows its device goes on doing so over the new path.
+                if self.phase != TwinState::Shadowed {
+                    self.enter(TwinState::Enrolled, Reason::AwaitingSession, now);
+                }
+            }
+            None => self.enter(TwinState::Bound, Reason::AwaitingValues, now),
+        }
+        self.dirty = true;
+        self.observe_now(plan, now, out);
+    }
+
+    pub(super) fn on_link_down(
+        &mut self,
+        plan: &TwinPlan,
+        reason: &str,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        let mut changes = Changes::new();
+        let text = format!("no connection: {reason}");
+        self.alarms.raise(Condition::CommLoss, &text, now, &mut changes);
+        self.on_alarms(plan, &changes, now, out);
+        self.path = None;
+        self.session.end();
+        self.held = None;
+        for point in &mut self.points {
+            if point.value.is_some() {
+                point.quality = Quality::Bad(Flaw::CommLost);
+            }
+        }
+        for write in std::mem::take(&mut self.waiting) {
+            Self::fail(write.key, "the connection to the device broke before it answered", out);
+        }
+        self.enter(TwinState::Down, Reason::Text(reason.to_owned()), now);
+        self.observe_now(plan, now, out);
+    }
+
+    pub(super) fn on_session(
+        &mut self,
+        plan: &TwinPlan,
+        answer: Result<Vec<u8>, String>,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        let result = match answer {
+            Ok(bytes) => self.session.on_answer(plan, &plan.verifier, &bytes, now),
+            Err(reason) => {
+                self.session.on_silence(&reason);
+                Err(reason)
+            }
+        };
+        let mut changes = Changes::new();
+        match result {
+            Ok(()) => {
+                self.alarms.clear(Condition::Session, "", now, &mut changes);
+                if self.phase != TwinState::Shadowed {
+                    self.enter(TwinState::Bound, Reason::AwaitingValues, now);
+                }
+                self.on_alarms(plan, &changes, now, out);
+                if let Some(frame) = self.held.take() {
+                    self.take_frame(plan, &frame, now, out);
+                }
+            }
+            Err(reason) => {
+                let text = format!("session refused: {reason}");
+                self.alarms.raise(Condition::Session, &text, now, &mut changes);
+                self.on_alarms(plan, &changes, now, out);
+                self.held = None;
+                for point in &mut self.points {
+                    point.quality = Quality::Bad(Flaw::Unauthenticated);
+                }
+                self.enter(TwinState::Enrolled, Reason::Text(text), now);
+            }
+        }
+        self.observe_now(plan, now, out);
+    }
+
+    /// Asks the device for a fresh token when half of the old one's life is over.
+    pub(super) fn renew_session(&mut self, plan: &TwinPlan, now: Timestamp, out: &mut Effects) {
+        if self.path.is_none() || self.session.renew_at().is_none_or(|at| now < at) {
+            return;
+        }
+        if let Some(challenge) = self.session.renew(plan, now) {
+            out.push(Effect::Exchange(challenge));
+        }
+    }
+}

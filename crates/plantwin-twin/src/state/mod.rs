@@ -1,0 +1,321 @@
+//! The thinking of a twin, without actors, sockets or clocks: mail in, effects out.
+
+mod command;
+mod frame;
+mod link;
+mod observe;
+#[cfg(test)]
+mod tests;
+mod vital;
+
+use std::{sync::Arc, time::Duration};
+
+use plantwin_energy::{Joules, Ledger};
+use plantwin_model::{Flaw, Outcome, PointIx, Quality, Timestamp, TwinState};
+use plantwin_physics::Predictor;
+use plantwin_watch::{AlarmBank, Changes, Condition};
+use smallvec::SmallVec;
+
+use crate::{Session, TwinEvent, TwinMail, TwinPlan};
+pub use vital::Vital;
+
+/// Something the shell must carry out.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Send session bytes to the device; the answer comes back as [`TwinMail::Session`].
+    Exchange(Vec<u8>),
+    /// Write points of the device; the result comes back as [`TwinMail::Written`].
+    Write {
+        /// The command's key.
+        key: u64,
+        /// Points and values in their units.
+        writes: SmallVec<[(PointIx, f64); 2]>,
+    },
+    /// Tell the station.
+    Tell(TwinEvent),
+    /// Feed the neighbours: values by outlet, SI base units.
+    Feed,
+}
+
+/// Effects of one letter.
+pub type Effects = SmallVec<[Effect; 4]>;
+
+/// Shortest time between two observations of the same twin, in wall time.
+const OBSERVE_EVERY: Duration = Duration::from_millis(100);
+
+/// Everything a twin knows that changes.
+#[derive(Debug)]
+pub struct TwinCore {
+    phase: TwinState,
+    reason: Reason,
+    since: Timestamp,
+    session: Session,
+    path: Option<(u16, String, u32)>,
+    points: Vec<PointState>,
+    predictor: Option<Predictor>,
+    /// When the predictor's state holds.
+    model_time: Option<Timestamp>,
+    /// Last value of each flow into this twin.
+    inflows: Vec<f64>,
+    alarms: AlarmBank,
+    ledger: Ledger,
+    paid_until: Option<Timestamp>,
+    /// Whether the path in use sends datagrams (UDP) rather than a stream (TCP).
+    datagrams: bool,
+    restarts: u32,
+    waiting: SmallVec<[PendingWrite; 1]>,
+    held: Option<Box<plantwin_adapter::Frame>>,
+    dirty: bool,
+    observed_at: Timestamp,
+    save_at: Option<Timestamp>,
+    /// What the station could not take; told again at the next deadline.
+    untold: Vec<TwinEvent>,
+}
+
+/// Why a twin is in its state; turned into text only when shown.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Reason {
+    NotYetReached,
+    AwaitingSession,
+    AwaitingValues,
+    Current,
+    Stale(PointIx),
+    BadValue(PointIx, Flaw),
+    Diverged(PointIx),
+    Text(String),
+}
+
+/// A command that is under way to the device.
+#[derive(Clone, PartialEq, Debug)]
+struct PendingWrite {
+    key: u64,
+    writes: SmallVec<[(PointIx, f64); 2]>,
+}
+
+/// What is known of one point.
+#[derive(Clone, Copy, Debug)]
+struct PointState {
+    value: Option<f64>,
+    quality: Quality,
+    source_time: Timestamp,
+    received: Timestamp,
+    /// When the device last confirmed the value; from then it grows stale.
+    confirmed: Timestamp,
+    predicted: Option<f64>,
+    residual: Option<f64>,
+    desired: Option<(f64, Timestamp)>,
+}
+
+impl PointState {
+    /// A point about which nothing is known.
+    const UNKNOWN: Self = Self {
+        value: None,
+        quality: Quality::Bad(Flaw::NoValue),
+        source_time: Timestamp(i64::MIN),
+        received: Timestamp(i64::MIN),
+        confirmed: Timestamp(i64::MIN),
+        predicted: None,
+        residual: None,
+        desired: None,
+    };
+}
+
+impl TwinCore {
+    /// A twin that has not met its device yet.
+    pub fn new(plan: &TwinPlan, now: Timestamp) -> Self {
+        Self {
+            phase: if plan.native() { TwinState::Enrolled } else { TwinState::Unbound },
+            reason: Reason::NotYetReached,
+            since: now,
+            session: Session::new(),
+            path: None,
+            points: vec![PointState::UNKNOWN; plan.device.kind.points.len()],
+            predictor: plan.model.as_ref().map(|m| Predictor::new(m, &plan.device)),
+            model_time: None,
+            inflows: vec![f64::NAN; plan.inflows.len()],
+            alarms: AlarmBank::new(Arc::clone(&plan.alarms), plan.device.id.clone()),
+            ledger: Ledger::new(plan.device.budget_joules.and_then(|j| Joules::new(j).ok())),
+            paid_until: None,
+            datagrams: false,
+            restarts: 0,
+            waiting: SmallVec::new(),
+            held: None,
+            dirty: true,
+            observed_at: Timestamp(i64::MIN),
+            save_at: None,
+            untold: Vec::new(),
+        }
+    }
+
+    /// Handles one letter. Effects are appended to `out`.
+    pub fn apply(&mut self, plan: &TwinPlan, mail: TwinMail, now: Timestamp, out: &mut Effects) {
+        match mail {
+            TwinMail::Frame(mail) => self.on_frame(plan, &mail, now, out),
+            TwinMail::Flow(mail) => self.on_flow(plan, mail),
+            TwinMail::Alive => self.on_alive(plan, now, out),
+            TwinMail::LinkUp(mail) => self.on_link_up(plan, mail, now, out),
+            TwinMail::LinkDown(mail) => self.on_link_down(plan, &mail.reason, now, out),
+            TwinMail::Session(mail) => self.on_session(plan, mail.answer, now, out),
+            TwinMail::Command(mail) => self.on_command(plan, &mail, now, out),
+            TwinMail::Written(mail) => self.on_written(plan, mail, now, out),
+            TwinMail::Acknowledge(name) => {
+                let mut changes = Changes::new();
+                if let Err(error) = self.alarms.acknowledge(&name, now, &mut changes) {
+                    // The console's picture was a moment old: nothing to do.
+                    tracing::debug!(twin = %plan.device.id, "failed to {error}");
+                }
+                self.on_alarms(plan, &changes, now, out);
+            }
+            TwinMail::Drain { key } => {
+                self.save_at = None;
+                self.observe_now(plan, now, out);
+                out.push(Effect::Tell(TwinEvent::Save(self.vital(plan).to_bytes())));
+                out.push(Effect::Tell(TwinEvent::Outcome { key, outcome: Outcome::Done }));
+            }
+        }
+    }
+
+    /// The time came that [`Self::next_deadline`] named.
+    pub fn on_time(&mut self, plan: &TwinPlan, now: Timestamp, out: &mut Effects) {
+        self.age(plan, now);
+        let mut changes = Changes::new();
+        self.alarms.tick(now, &mut changes);
+        self.on_alarms(plan, &changes, now, out);
+        self.renew_session(plan, now, out);
+        self.retell(out);
+        if self.save_at.is_some_and(|at| at <= now) {
+            self.save_at = None;
+            out.push(Effect::Tell(TwinEvent::Save(self.vital(plan).to_bytes())));
+        }
+        self.observe_if_due(plan, now, out);
+    }
+
+    /// When [`Self::on_time`] must be called next, whatever else comes in between.
+    pub fn next_deadline(&self, plan: &TwinPlan) -> Option<Timestamp> {
+        let mut next = self.alarms.next_deadline();
+        let mut sooner = |t: Option<Timestamp>| {
+            if let Some(t) = t {
+                next = Some(next.map_or(t, |n: Timestamp| n.min(t)));
+            }
+        };
+        sooner(self.next_stale(plan));
+        sooner(self.session.renew_at());
+        sooner(self.save_at);
+        sooner((!self.untold.is_empty()).then(|| self.observed_at.plus(OBSERVE_EVERY)));
+        sooner(self.dirty.then(|| self.observed_at.plus(OBSERVE_EVERY)));
+        next
+    }
+
+    /// The guardian restarted the twin. `set_aside` says that a letter was put away for good.
+    pub fn on_restarted(
+        &mut self,
+        plan: &TwinPlan,
+        set_aside: bool,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        self.restarts += 1;
+        if set_aside {
+            let mut changes = Changes::new();
+            let text = "a letter crashed the twin twice and was set aside";
+            self.alarms.raise(Condition::Supervision, text, now, &mut changes);
+            self.on_alarms(plan, &changes, now, out);
+        }
+        self.dirty = true;
+        self.observe_if_due(plan, now, out);
+    }
+
+    fn enter(&mut self, phase: TwinState, reason: Reason, now: Timestamp) {
+        if self.phase != phase {
+            self.phase = phase;
+            self.since = now;
+        }
+        if self.reason != reason {
+            self.reason = reason;
+        }
+        self.dirty = true;
+    }
+
+    fn on_alarms(
+        &mut self,
+        plan: &TwinPlan,
+        changes: &Changes,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        if changes.is_empty() {
+            return;
+        }
+        let views = self.alarms.active().collect();
+        out.push(Effect::Tell(TwinEvent::Alarms(views)));
+        if plan.saves {
+            self.save_at = Some(now);
+        }
+    }
+
+    fn fail(key: u64, reason: &str, out: &mut Effects) {
+        let outcome = Outcome::Failed { reason: reason.to_owned() };
+        out.push(Effect::Tell(TwinEvent::Outcome { key, outcome }));
+    }
+
+    /// Values of the outflows, in the order of the plan, SI base units.
+    pub fn outflow(&self, plan: &TwinPlan, outlet: usize) -> Option<f64> {
+        let predictor = self.predictor.as_ref()?;
+        let value = predictor.source(*plan.outflows.get(outlet)?);
+        value.is_finite().then_some(value)
+    }
+}
+
+impl Clone for TwinCore {
+    fn clone(&self) -> Self {
+        Self {
+            phase: self.phase,
+            reason: self.reason.clone(),
+            since: self.since,
+            session: self.session.clone(),
+            path: self.path.clone(),
+            points: self.points.clone(),
+            predictor: self.predictor.clone(),
+            model_time: self.model_time,
+            inflows: self.inflows.clone(),
+            alarms: self.alarms.clone(),
+            ledger: self.ledger.clone(),
+            paid_until: self.paid_until,
+            datagrams: self.datagrams,
+            restarts: self.restarts,
+            waiting: self.waiting.clone(),
+            held: self.held.clone(),
+            dirty: self.dirty,
+            observed_at: self.observed_at,
+            save_at: self.save_at,
+            untold: self.untold.clone(),
+        }
+    }
+
+    /// Reuses every allocation: it runs after each letter, to keep what a restart goes back to.
+    fn clone_from(&mut self, source: &Self) {
+        self.phase = source.phase;
+        self.reason.clone_from(&source.reason);
+        self.since = source.since;
+        self.session.clone_from(&source.session);
+        self.path.clone_from(&source.path);
+        self.points.clone_from(&source.points);
+        match (&mut self.predictor, &source.predictor) {
+            (Some(mine), Some(theirs)) => mine.clone_from(theirs),
+            (mine, theirs) => mine.clone_from(theirs),
+        }
+        self.model_time = source.model_time;
+        self.inflows.clone_from(&source.inflows);
+        self.alarms.clone_from(&source.alarms);
+        self.ledger.clone_from(&source.ledger);
+        self.paid_until = source.paid_until;
+        self.datagrams = source.datagrams;
+        self.restarts = source.restarts;
+        self.waiting.clone_from(&source.waiting);
+        self.held.clone_from(&source.held);
+        self.dirty = source.dirty;
+        self.observed_at = source.observed_at;
+        self.save_at = source.save_at;
+        self.untold.clone_from(&source.untold);
+    }
+}

@@ -1,0 +1,90 @@
+//! What of a twin must survive the process.
+
+use std::time::Duration;
+
+use plantwin_energy::Ledger;
+use plantwin_model::{Flaw, Quality, Timestamp};
+use plantwin_watch::BankSnapshot;
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, Effects, TwinCore};
+use crate::{TwinEvent, TwinPlan};
+
+/// Values are saved at most this often; alarm changes at once.
+pub(super) const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// Alarm state, energy ledger, last values with their times, learnt bands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Vital {
+    alarms: BankSnapshot,
+    ledger: Ledger,
+    points: Vec<VitalPoint>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct VitalPoint {
+    name: String,
+    value: Option<f64>,
+    source_time: Timestamp,
+    received: Timestamp,
+}
+
+impl Vital {
+    /// As bytes for the store.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Serializing these plain types into memory cannot fail.
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// From bytes of the store; `None` if they are of another version.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+impl TwinCore {
+    /// What must survive.
+    pub fn vital(&self, plan: &TwinPlan) -> Vital {
+        Vital {
+            alarms: self.alarms.snapshot(),
+            ledger: self.ledger.clone(),
+            points: self
+                .points
+                .iter()
+                .zip(&plan.device.kind.points)
+                .map(|(p, spec)| VitalPoint {
+                    name: spec.name.to_string(),
+                    value: p.value,
+                    source_time: p.source_time,
+                    received: p.received,
+                })
+                .collect(),
+        }
+    }
+
+    /// Takes up what survived. Old values are shown with their age and as stale, never as live.
+    pub fn restore(&mut self, plan: &TwinPlan, vital: Vital, now: Timestamp, out: &mut Effects) {
+        self.alarms.restore(vital.alarms);
+        let budget = self.ledger.budget();
+        self.ledger = vital.ledger;
+        // The plant file may have changed the budget since.
+        self.ledger.set_budget(budget);
+        for old in vital.points {
+            // By name: the type may have gained or lost points since.
+            if let Some(ix) = plan.device.kind.point(&old.name) {
+                let point = &mut self.points[ix.index()];
+                point.value = old.value;
+                point.source_time = old.source_time;
+                point.received = old.received;
+                if old.value.is_some() {
+                    point.quality = Quality::Bad(Flaw::Stale);
+                }
+            }
+        }
+        let views: Vec<_> = self.alarms.active().collect();
+        if !views.is_empty() {
+            out.push(Effect::Tell(TwinEvent::Alarms(views)));
+        }
+        self.observe_now(plan, now, out);
+    }
+}

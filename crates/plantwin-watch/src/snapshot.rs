@@ -1,0 +1,106 @@
+//! A bank as it is stored and moved between processes.
+//!
+//! Alarms and points go by name, so that a snapshot survives an edited type: names that the type
+//! no longer has are dropped. An alarm whose limit changed keeps its state until the next value
+//! judges it anew. Absent: encoding (any serde format) and the place it is kept.
+
+use plantwin_model::{AlarmState, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{AlarmBank, BandSnapshot, ResidualBand, Rule, bank::Live};
+
+/// One alarm that was not normal, or whose delay was running.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct AlarmSnapshot {
+    /// Name within the type.
+    pub name: String,
+    /// State; `None` is normal with a running on-delay.
+    pub state: Option<AlarmState>,
+    /// When it entered that state.
+    pub since: Timestamp,
+    /// When it was raised last.
+    pub raised: Timestamp,
+    /// End of the running delay.
+    pub due: Option<Timestamp>,
+    /// The value or residual that raised it, in the point's unit.
+    pub value: f64,
+    /// What the reporter of a condition said.
+    pub note: Option<String>,
+}
+
+/// All that an [`AlarmBank`] knows beyond its plan.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct BankSnapshot {
+    /// Alarms that were not normal.
+    pub alarms: Vec<AlarmSnapshot>,
+    /// Bands by point name.
+    pub bands: Vec<(String, BandSnapshot)>,
+}
+
+impl AlarmBank {
+    /// The bank as it may be stored.
+    pub fn snapshot(&self) -> BankSnapshot {
+        let alarms = self.live.iter().filter_map(|live| {
+            Some(AlarmSnapshot {
+                name: self.plan().get(live.alarm)?.name.to_string(),
+                state: live.state,
+                since: live.since,
+                raised: live.raised,
+                due: live.due,
+                value: live.value,
+                note: live.note.as_deref().map(str::to_owned),
+            })
+        });
+        let names = self.plan().residuals().map(|(_, _, name, _)| name.to_string());
+        let bands = names.zip(self.bands.iter().map(ResidualBand::snapshot));
+        BankSnapshot { alarms: alarms.collect(), bands: bands.collect() }
+    }
+
+    /// Takes up what a bank, of this type or an older version of it, once was; all that this
+    /// bank knew is replaced. Unknown names, and alarms named twice, are dropped.
+    pub fn restore(&mut self, snapshot: BankSnapshot) {
+        let plan = self.plan().clone();
+        self.live.clear();
+        for alarm in snapshot.alarms {
+            let Some(ix) = plan.find(&alarm.name) else { continue };
+            let idle = alarm.state.is_none() && alarm.due.is_none();
+            if idle || self.live.iter().any(|l| l.alarm == ix) {
+                continue;
+            }
+            self.live.push(Live {
+                alarm: ix,
+                state: alarm.state,
+                since: alarm.since,
+                raised: alarm.raised,
+                due: alarm.due,
+                value: alarm.value,
+                note: alarm.note.map(Into::into),
+            });
+        }
+        let mut stored = snapshot.bands;
+        for (band, (_, _, name, band_plan)) in self.bands.iter_mut().zip(plan.residuals()) {
+            *band = match stored.iter().position(|(n, _)| **n == **name) {
+                Some(i) => ResidualBand::restore(band_plan, stored.swap_remove(i).1),
+                None => ResidualBand::new(),
+            };
+        }
+        self.end_orphans();
+    }
+
+    /// Ends residual alarms whose band is learnt afresh: nothing would ever clear them.
+    fn end_orphans(&mut self) {
+        let plan = self.plan().clone();
+        let bands = &self.bands;
+        self.live.retain_mut(|live| {
+            let place = plan.band_place(live.alarm);
+            let orphan = live.is_active()
+                && plan.get(live.alarm).is_some_and(|d| matches!(d.rule, Rule::Residual { .. }))
+                && !bands.get(place).is_some_and(ResidualBand::is_outside);
+            if orphan && live.state == Some(AlarmState::Unacknowledged) {
+                live.state = Some(AlarmState::ReturnedUnacknowledged);
+                return true;
+            }
+            !orphan
+        });
+    }
+}

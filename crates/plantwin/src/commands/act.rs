@@ -1,0 +1,69 @@
+//! Acting on a running plant from the command line.
+
+use plantwin_model::{AlarmId, Outcome, Request, Role};
+
+use crate::{
+    cli::{AckArgs, CommandArgs, RestartArgs, Which},
+    control::{self, wire::Ask},
+    exit::{Code, Failure},
+};
+
+pub(crate) fn command(args: &CommandArgs) -> Result<Code, Failure> {
+    let request = match (&args.command, args.device.split_once('=')) {
+        (None, Some((target, value))) => {
+            let (device, point) = target.split_once('.').ok_or_else(|| {
+                Code::Usage.failure("write a point as DEVICE.POINT=VALUE, e.g. pump1.voltage=3.2")
+            })?;
+            let value = number(value)?;
+            Request::Write { device: device.into(), point: point.to_owned(), value }
+        }
+        (Some(command), None) => {
+            let args_of = args.values.iter().map(|text| {
+                let (name, value) = text.split_once('=').ok_or_else(|| {
+                    Code::Usage.failure(format!("give values as POINT=VALUE, not {text}"))
+                })?;
+                Ok((name.to_owned(), number(value)?))
+            });
+            Request::Command {
+                device: args.device.as_str().into(),
+                command: command.clone(),
+                args: args_of.collect::<Result<_, Failure>>()?,
+            }
+        }
+        _ => {
+            return Err(Code::Usage.failure(
+                "say either DEVICE COMMAND [POINT=VALUE ...] or DEVICE.POINT=VALUE",
+            ));
+        }
+    };
+    send(&args.which, request)
+}
+
+pub(crate) fn acknowledge(args: &AckArgs) -> Result<Code, Failure> {
+    send(&args.which, Request::Acknowledge { alarm: AlarmId::new(args.alarm.as_str()) })
+}
+
+pub(crate) fn restart(args: &RestartArgs) -> Result<Code, Failure> {
+    send(&args.which, Request::Restart { device: args.twin.as_str().into() })
+}
+
+fn number(text: &str) -> Result<f64, Failure> {
+    text.trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|v| v.is_finite())
+        .ok_or_else(|| Code::Usage.failure(format!("{text} is not a number")))
+}
+
+fn send(which: &Which, request: Request) -> Result<Code, Failure> {
+    let socket = control::find(which.attach.as_deref(), which.data.as_deref())?;
+    let what = Ask::Request { role: Role::Engineer, request };
+    match control::outcome_of(&socket, &what) {
+        Outcome::Done => {
+            println!("done");
+            Ok(Code::Ok)
+        }
+        Outcome::Refused { reason } => Err(Code::Auth.failure(format!("refused: {reason}"))),
+        Outcome::Failed { reason } => Err(Code::Unavailable.failure(format!("failed: {reason}"))),
+    }
+}

@@ -1,0 +1,32 @@
+//! One file per command.
+
+mod act;
+mod check;
+mod demo;
+mod new;
+mod read;
+mod run;
+mod status;
+mod tap;
+mod tui;
+
+use crate::{
+    cli::{Cli, Command},
+    exit::{Code, Failure},
+};
+
+/// Carries the command line out.
+pub(crate) fn run(cli: Cli) -> Result<Code, Failure> {
+    match cli.command {
+        Command::Check(args) => check::check(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::New(args) => new::new(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Tap(args) => tap::tap(&args),
+        Command::Tui(args) => tui::tui(&args),
+        Command::Command(args) => act::command(&args),
+        Command::Ack(args) => act::acknowledge(&args),
+        Command::Restart(args) => act::restart(&args),
+    }
+}

@@ -1,0 +1,125 @@
+//! What is said over the control socket: one JSON value a line.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use plantwin_model::{
+    AlarmView, LinkView, Outcome, PlantView, Request, Role, Timestamp, TwinTable, TwinView,
+    TypeView, ZoneView,
+};
+use serde::{Deserialize, Serialize};
+
+/// Longest line of a request, in bytes.
+pub(crate) const REQUEST_LIMIT: usize = 64 * 1024;
+
+/// Said by a client, once per connection.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub(crate) enum Ask {
+    /// The whole state, once.
+    Status,
+    /// A line per change of one twin.
+    Tap { twin: String },
+    /// Snapshots for a console.
+    Attach,
+    /// Act.
+    Request { role: Role, request: Request },
+}
+
+/// Said by the server.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub(crate) enum Say {
+    /// First answer to attach: what never changes.
+    Hello(Box<Hello>),
+    /// What changed since the last one; also the heartbeat.
+    Update(Box<Update>),
+    /// Answer to a request.
+    Outcome { outcome: Outcome },
+    /// The question made no sense.
+    Error { text: String },
+}
+
+/// What never changes while a plant runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) plant: String,
+    pub(crate) zones: Vec<ZoneView>,
+    pub(crate) types: BTreeMap<String, TypeView>,
+    pub(crate) endpoints: Vec<(String, String)>,
+}
+
+/// A change.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Update {
+    pub(crate) now: Timestamp,
+    pub(crate) uptime_s: f64,
+    pub(crate) revision: u64,
+    pub(crate) twins: Vec<(usize, Arc<TwinView>)>,
+    /// Present when they changed.
+    pub(crate) alarms: Option<Arc<[AlarmView]>>,
+    pub(crate) counters: Arc<BTreeMap<String, u64>>,
+}
+
+impl Hello {
+    pub(crate) fn of(view: &PlantView) -> Self {
+        Self {
+            plant: view.plant.to_string(),
+            zones: view.zones.to_vec(),
+            types: BTreeMap::clone(&view.types),
+            endpoints: view.endpoints.to_vec(),
+        }
+    }
+
+    pub(crate) fn into_view(self) -> PlantView {
+        PlantView {
+            link: LinkView::Live,
+            zones: self.zones.into(),
+            types: Arc::new(self.types),
+            endpoints: self.endpoints.into(),
+            ..PlantView::empty(&self.plant)
+        }
+    }
+}
+
+impl Update {
+    /// What changed in `view` since `before`.
+    pub(crate) fn between(before: Option<&PlantView>, view: &PlantView) -> Self {
+        let since = before.map_or(0, |b| b.revision);
+        let changed = |(ix, twin): (usize, &Arc<TwinView>)| {
+            (before.is_none() || twin.revision > since).then(|| (ix, Arc::clone(twin)))
+        };
+        let same_alarms = before.is_some_and(|b| Arc::ptr_eq(&b.alarms, &view.alarms));
+        Self {
+            now: view.now,
+            uptime_s: view.uptime_s,
+            revision: view.revision,
+            twins: view.twins.iter().enumerate().filter_map(changed).collect(),
+            alarms: (!same_alarms).then(|| Arc::clone(&view.alarms)),
+            counters: Arc::clone(&view.counters),
+        }
+    }
+
+    /// Applies it.
+    pub(crate) fn apply(self, view: &mut PlantView) {
+        view.now = self.now;
+        view.uptime_s = self.uptime_s;
+        view.revision = self.revision;
+        view.counters = self.counters;
+        if let Some(alarms) = self.alarms {
+            view.alarms = alarms;
+        }
+        let mut twins = std::mem::take(&mut view.twins);
+        for (ix, twin) in self.twins {
+            if ix < twins.len() {
+                twins.set(ix, twin);
+            } else {
+                push(&mut twins, twin);
+            }
+        }
+        view.twins = twins;
+    }
+}
+
+fn push(twins: &mut TwinTable, twin: Arc<TwinView>) {
+    twins.push(twin);
+}

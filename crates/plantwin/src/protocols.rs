@@ -1,0 +1,10 @@
+//! The protocols of this build: one explicit line each.
+
+use plantwin_adapter::Registry;
+
+pub(crate) fn registry() -> Registry {
+    Registry::new()
+        .with(plantwin_mqtt::Mqtt::default())
+        .with(plantwin_coap::Coap::default())
+        .with(plantwin_opcua::OpcUa::default())
+}

@@ -1,0 +1,111 @@
+//! Which rows of the terminal belong to what, as pure arithmetic.
+//!
+//! State and drawing both ask here, so that "acknowledge the page" means exactly the alarms that
+//! are on the screen. Absent: drawing.
+
+use ratatui::layout::Rect;
+
+/// Below this many columns or rows nothing but a notice is drawn.
+pub(crate) const SMALLEST: (u16, u16) = (60, 15);
+
+/// Rows under the alarm list that show the selected alarm in full.
+pub(crate) const ALARM_DETAIL: u16 = 4;
+
+/// The frame around every screen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Plant, role, time and link.
+    pub(crate) header: Rect,
+    /// Counts of alarms and twins.
+    pub(crate) bar: Rect,
+    /// The banner of a lost link.
+    pub(crate) banner: Option<Rect>,
+    /// The screen itself.
+    pub(crate) body: Rect,
+    /// What became of the last request.
+    pub(crate) message: Rect,
+    /// Keys.
+    pub(crate) footer: Rect,
+}
+
+impl Layout {
+    /// Cuts `area`; `None` if it is too small.
+    pub(crate) fn of(area: Rect, lost: bool) -> Option<Self> {
+        if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
+            return None;
+        }
+        let row = |y| Rect { x: area.x, y: area.y + y, width: area.width, height: 1 };
+        let top = if lost { 3 } else { 2 };
+        Some(Self {
+            header: row(0),
+            bar: row(1),
+            banner: lost.then(|| row(2)),
+            body: Rect { y: area.y + top, height: area.height - top - 2, ..area },
+            message: row(area.height - 2),
+            footer: row(area.height - 1),
+        })
+    }
+
+    /// Rows of the list of twins, under its heading.
+    pub(crate) fn twin_rows(&self) -> usize {
+        usize::from(self.body.height - 1)
+    }
+
+    /// Rows of the help, under its heading.
+    pub(crate) fn help_rows(&self) -> usize {
+        usize::from(self.body.height - 1)
+    }
+
+    /// Rows of the list of alarms, between its heading and the selected alarm in full.
+    pub(crate) fn alarm_rows(&self) -> usize {
+        usize::from(self.body.height - 1 - ALARM_DETAIL)
+    }
+
+    /// Rows of the table of zones, under its heading.
+    pub(crate) fn zone_rows(&self, zones: usize) -> usize {
+        zones.clamp(1, usize::from(self.body.height / 2))
+    }
+
+    /// Rows of the table of points, under the heading and the facts about the twin.
+    pub(crate) fn point_rows(&self, points: usize) -> usize {
+        points.clamp(1, usize::from((self.body.height - 6) / 2).max(1))
+    }
+}
+
+/// First item shown of a list of `len` in `rows` rows so that `selected` is in the middle where
+/// the ends of the list allow it.
+pub(crate) fn offset(selected: usize, len: usize, rows: usize) -> usize {
+    selected.saturating_sub(rows / 2).min(len.saturating_sub(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_selected_item_is_always_inside_the_window() {
+        for len in 0..40 {
+            for rows in 1..20 {
+                for selected in 0..len {
+                    let first = offset(selected, len, rows);
+                    assert!((first..first + rows).contains(&selected), "{selected} {len} {rows}");
+                    assert!(
+                        first == 0 || first + rows <= len,
+                        "empty rows: {selected} {len} {rows}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_smallest_terminal_still_has_room_for_every_part() {
+        let area = Rect::new(0, 0, SMALLEST.0, SMALLEST.1);
+        for lost in [false, true] {
+            let l = Layout::of(area, lost).expect("large enough");
+            assert!(l.alarm_rows() >= 3 && l.twin_rows() >= 8 && l.point_rows(9) >= 1);
+        }
+        assert!(Layout::of(Rect { width: 59, ..area }, false).is_none());
+        assert!(Layout::of(Rect { height: 14, ..area }, false).is_none());
+    }
+}
