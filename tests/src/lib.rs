@@ -8,5 +8,5 @@ mod plant;
 mod wait;
 
 pub use peer::{Peer, available, free_port};
-pub use plant::{Plant, binary, twin};
+pub use plant::{Plant, binary, changed, command, run_to_end, scenario, shipped, twin};
 pub use wait::{PATIENCE, wait_for, wait_until};

@@ -51,8 +51,15 @@ pub fn free_port() -> u16 {
 impl Peer {
     /// Starts a program and collects what it prints.
     pub fn start<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Self {
-        let mut child = Command::new(program)
-            .args(args)
+        let mut command = Command::new(program);
+        command.args(args);
+        Self::spawn(command)
+    }
+
+    /// Starts a prepared command and collects what it prints.
+    pub fn spawn(mut command: Command) -> Self {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -54,10 +54,17 @@ impl Plant {
         let (file, folder) = (file.to_string_lossy(), data.to_string_lossy());
         args.extend([&*file, "--headless", "--data", &*folder]);
         args.extend(more);
-        let peer = Peer::start(&binary().to_string_lossy(), &args);
+        let mut command = command(home(data));
+        command.args(&args);
+        let peer = Peer::spawn(command);
         let pid = peer.id();
-        let plant = Self { peer: Some(peer), pid, data: data.to_path_buf(), _own: None };
-        wait_for("the plant's first status", || plant.try_status());
+        let mut plant = Self { peer: Some(peer), pid, data: data.to_path_buf(), _own: None };
+        wait_for("the plant's first status", || {
+            if let Some(code) = plant.peer.as_mut().and_then(Peer::try_wait) {
+                panic!("the plant ended with {code:?} instead of running:\n{}", plant.log());
+            }
+            plant.try_status()
+        });
         plant
     }
 
@@ -74,7 +81,7 @@ impl Plant {
 
     /// Runs another command of plantwin against this plant.
     pub fn call(&self, args: &[&str]) -> Output {
-        Command::new(binary())
+        command(home(&self.data))
             .args(args)
             .arg("--data")
             .arg(&self.data)
@@ -134,6 +141,49 @@ impl Plant {
             peer.kill();
         }
     }
+}
+
+/// Where a plant with this data folder is looked for by its name: beside the data.
+fn home(data: &Path) -> &Path {
+    data.parent().unwrap_or(data)
+}
+
+/// The binary, with `home` for its working and its runtime folder, and nothing of the tester's
+/// own surroundings that could change what it prints.
+pub fn command(home: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(home).env("XDG_RUNTIME_DIR", home);
+    for name in ["NO_COLOR", "RUST_LOG", "RUST_BACKTRACE"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs the binary in `home` to its end.
+pub fn run_to_end(home: &Path, args: &[&str]) -> Output {
+    command(home).args(args).output().expect("plantwin starts")
+}
+
+/// A plant file that is shipped.
+pub fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../plants").join(format!("{name}.toml"))
+}
+
+/// A plant file of the tests.
+pub fn scenario(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(format!("{name}.toml"))
+}
+
+/// Writes a plant file of the tests into `folder` with words of it changed; each must be there.
+pub fn changed(name: &str, folder: &Path, changes: &[(&str, &str)]) -> PathBuf {
+    let mut text = std::fs::read_to_string(scenario(name)).expect("a scenario of the tests");
+    for (from, to) in changes {
+        assert!(text.contains(from), "{name} does not hold {from}");
+        text = text.replace(from, to);
+    }
+    let file = folder.join(format!("{name}.toml"));
+    std::fs::write(&file, text).expect("a temporary folder can be written");
+    file
 }
 
 /// A twin of a status.

@@ -143,7 +143,7 @@ fn a_token_is_refused_from_the_moment_it_expires() {
     let rig = Rig::new();
     let token = rig.token();
     let key = &rig.credentials.key;
-    let last = NOW.plus(TOKEN_LIFE - Duration::from_nanos(1));
+    let last = Timestamp(NOW.plus(TOKEN_LIFE).0 - 1);
     assert!(rig.try_with(key, token.as_bytes(), last).is_ok());
     let result = rig.try_with(key, token.as_bytes(), NOW.plus(TOKEN_LIFE));
     assert_eq!(result, Err(AuthError::Expired));
@@ -274,7 +274,7 @@ fn an_agent_wants_a_new_token_at_half_of_its_life() {
     let rig = Rig::new();
     assert_eq!(rig.agent.device(), &rig.device);
     let half = TOKEN_LIFE / 2;
-    assert!(!rig.agent.needs_token(NOW.plus(half - Duration::from_nanos(1))));
+    assert!(!rig.agent.needs_token(Timestamp(NOW.plus(half).0 - 1)));
     assert!(rig.agent.needs_token(NOW.plus(half)));
     assert!(DeviceAgent::new(rig.credentials.clone()).needs_token(NOW));
 }

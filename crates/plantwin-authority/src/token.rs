@@ -72,9 +72,8 @@ impl Token {
     /// Reads a token without believing it: only a [`crate::Verifier`] checks the signature.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, AuthError> {
         let (claims, _) = split(bytes)?;
-        let claims = match postcard::take_from_bytes(claims) {
-            Ok((claims, [])) => claims,
-            _ => return Err(AuthError::Malformed("no token")),
+        let Ok((claims, [])) = postcard::take_from_bytes(claims) else {
+            return Err(AuthError::Malformed("no token"));
         };
         Ok(Self { claims, bytes: bytes.to_owned() })
     }

@@ -69,7 +69,7 @@ impl<'b> Answer<'b> {
 }
 
 /// What follows the magic and the version.
-fn body<'b>(bytes: &'b [u8], magic: &[u8; 4]) -> Result<&'b [u8], AuthError> {
+fn body<'b>(bytes: &'b [u8], magic: &[u8]) -> Result<&'b [u8], AuthError> {
     if bytes.len() > MESSAGE_LIMIT {
         return Err(AuthError::Malformed("the message is too long"));
     }

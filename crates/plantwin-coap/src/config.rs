@@ -50,6 +50,7 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
         },
     ],
     needs_addr: true,
+    datagrams: true,
     validate,
     addresses,
 };

@@ -28,8 +28,8 @@ impl Joules {
 
     /// From a product of sourced coefficients and counts: limits it to what a [`Joules`] may be.
     pub(crate) fn clamped(joules: f64) -> Self {
-        // `max` also turns NaN (infinity times zero) into zero.
-        Self(joules.max(0.0).min(f64::MAX))
+        // `clamp` would keep a NaN, which infinity times zero gives.
+        if joules.is_nan() { Self::ZERO } else { Self(joules.clamp(0.0, f64::MAX)) }
     }
 
     /// Joules.

@@ -17,6 +17,9 @@ pub struct ProtocolSchema {
     /// Whether a physical device without `addr` is an error (a protocol with a hub can do
     /// without: the device then comes to the embedded hub).
     pub needs_addr: bool,
+    /// Whether it travels in datagrams (UDP) rather than in a stream (TCP); the energy ledger adds
+    /// what IP puts around each.
+    pub datagrams: bool,
     /// Checks the values of a path's settings beyond their kind; problems as
     /// `(key, message)`, key empty for the path as a whole.
     pub validate: fn(&PathSpec) -> Vec<(String, String)>,

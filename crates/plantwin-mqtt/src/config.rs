@@ -36,6 +36,7 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
         text("set", "full topic for writes; default: TOPIC/set/POINT"),
     ],
     needs_addr: false,
+    datagrams: false,
     validate,
     addresses,
 };

@@ -32,6 +32,7 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
                                    `PREFIX.POINT` in the path's namespace",
     )],
     needs_addr: true,
+    datagrams: false,
     validate,
     addresses,
 };

@@ -86,8 +86,12 @@ impl Sensor {
             match fault.kind {
                 FaultKind::Scale(by) => value *= by,
                 FaultKind::Bias(by) => value += by,
-                FaultKind::Drift(rate) => value += rate * (now - fault.from).as_secs_f64(),
-                FaultKind::Noise(deviation) => value += deviation * self.stream.normal(counter, lane),
+                FaultKind::Drift(rate) => {
+                    value += rate * now.saturating_sub(fault.from).as_secs_f64();
+                }
+                FaultKind::Noise(deviation) => {
+                    value += deviation * self.stream.normal(counter, lane);
+                }
                 FaultKind::Stuck => stuck = true,
                 FaultKind::NotANumber => broken = true,
             }

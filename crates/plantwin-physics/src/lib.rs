@@ -30,8 +30,8 @@
 //! zone = "field"
 //! mode = "simulated"
 //! "#;
-//! let plant = read_plant("decay.toml", text, &Catalog::default(), &ReadOptions::default()).plant;
-//! # let Some(plant) = plant else { return };
+//! let read = read_plant("decay.toml", text, &Catalog::default(), &ReadOptions::default());
+//! let plant = read.plant.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
 //! assert_eq!(check(&plant), []);
 //! let mut sim = PlantSim::new(&plant).unwrap();
 //! for _ in 0..20 {
@@ -51,6 +51,8 @@ mod predictor;
 mod problem;
 mod random;
 mod solver;
+#[cfg(test)]
+mod testing;
 
 pub use check::{check, check_type};
 pub use fault::{FAULT_LIMIT, Sensor};

@@ -10,9 +10,7 @@ mod tests;
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use plantwin_model::{
-    DeviceSpec, FlowSource, Method, PointIx, Severity, Span, TwinType, Unit,
-};
+use plantwin_model::{DeviceSpec, FlowSource, Method, PointIx, Severity, Span, TwinType, Unit};
 
 use crate::{
     Problem,
@@ -66,7 +64,6 @@ struct Point {
     start: f64,
     /// In the point's unit.
     range: (f64, f64),
-    name: Arc<str>,
 }
 
 /// A state, in the order of the registers.
@@ -84,10 +81,9 @@ pub(crate) struct Equation {
     pub(crate) needs: Vec<Need>,
 }
 
-/// Where the parts of a frame begin.
+/// Where the parts of a frame begin; the states come first.
 #[derive(Clone, Copy, Debug, Default)]
 struct Layout {
-    states: u16,
     /// Derivatives, then states at the start of the step, then sums of slopes.
     slopes: u16,
     inputs: u16,
@@ -112,7 +108,9 @@ pub fn compile(kind: &TwinType) -> Result<Option<Arc<Model>>, Vec<Problem>> {
 pub(crate) fn build(kind: &TwinType) -> Result<Arc<Model>, Vec<Problem>> {
     let (model, problems) = build::build(kind);
     match model {
-        Some(model) if problems.iter().all(|p| p.severity != Severity::Error) => Ok(Arc::new(model)),
+        Some(model) if problems.iter().all(|p| p.severity != Severity::Error) => {
+            Ok(Arc::new(model))
+        }
         _ => Err(problems),
     }
 }
@@ -249,11 +247,8 @@ impl Model {
     pub(crate) fn source_equation(&self, source: FlowSource) -> Option<u16> {
         match source {
             // Outputs are the last equations.
-            FlowSource::Output(output) => {
-                (usize::from(output) < self.outputs.len()).then(|| {
-                    (self.equations.len() - self.outputs.len()) as u16 + output
-                })
-            }
+            FlowSource::Output(output) => (usize::from(output) < self.outputs.len())
+                .then(|| (self.equations.len() - self.outputs.len()) as u16 + output),
             FlowSource::Point(point) => match self.points.get(point.index())?.role {
                 Role::Computed(equation) => Some(equation),
                 _ => None,
@@ -300,9 +295,7 @@ impl Model {
     /// Setpoints with the ends of their range, in the point's unit.
     pub(crate) fn setpoints(&self) -> impl Iterator<Item = (PointIx, (f64, f64))> {
         let points = self.points.iter().enumerate();
-        points
-            .filter(|(_, p)| p.role == Role::Setpoint)
-            .map(|(i, p)| (PointIx(i as u16), p.range))
+        points.filter(|(_, p)| p.role == Role::Setpoint).map(|(i, p)| (PointIx(i as u16), p.range))
     }
 
     /// Plausible values of a state in SI base units, if it is a point.

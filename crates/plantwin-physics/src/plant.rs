@@ -7,13 +7,7 @@ mod order;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    ops::Range,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, ops::Range, sync::Arc, time::Duration};
 
 use plantwin_model::{DeviceIx, FlowSource, Method, Mode, PlantSpec, PointIx, TwinType};
 
@@ -153,7 +147,9 @@ impl PlantSim {
                 Ok(model) => drop(models.insert(key, model)),
                 Err(found) => {
                     // A type of many devices is wrong once.
-                    problems.extend(found.into_iter().filter(|p| !problems.contains(p)).collect::<Vec<_>>());
+                    problems.extend(
+                        found.into_iter().filter(|p| !problems.contains(p)).collect::<Vec<_>>(),
+                    );
                 }
             }
         }
@@ -276,7 +272,7 @@ impl PlantSim {
         self.core.states.len()
     }
 
-    /// Puts a state to a value in SI base units and tells all derivatives that follow.
+    /// All derivatives as they would be with one state at a value in SI base units.
     pub(crate) fn probe(&mut self, state: usize, value: f64, slopes: &mut Vec<f64>) {
         let now = self.time().as_secs_f64();
         let before = std::mem::replace(self.core.state(state), value);
@@ -284,6 +280,7 @@ impl PlantSim {
         slopes.clear();
         slopes.extend((0..self.core.count()).map(|i| self.core.slope(i)));
         *self.core.state(state) = before;
+        self.core.evaluate(now);
     }
 
     /// The unit of a state, the state's place in it, and its value in SI base units.

@@ -54,9 +54,8 @@ impl Clone for Predictor {
 
 impl fmt::Debug for Predictor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let points: Vec<_> = (0..self.model.point_count())
-            .filter_map(|i| self.model.read(&self.frame, i))
-            .collect();
+        let points: Vec<_> =
+            (0..self.model.point_count()).filter_map(|i| self.model.read(&self.frame, i)).collect();
         f.debug_struct("Predictor")
             .field("model", &self.model.name)
             .field("points", &points)

@@ -91,16 +91,16 @@ impl std::fmt::Display for Trouble {
 
 impl From<sled::Error> for Trouble {
     fn from(error: sled::Error) -> Self {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
         match error {
+            // `Other` is sled's own word, for garbled segments and for a file that another
+            // program holds; only the text tells them apart.
+            sled::Error::Io(e) if e.kind() == Other && e.to_string().contains("acquire lock") => {
+                Self::Io(e)
+            }
             // A cut or garbled file shows as one of these; everything else is the system's.
             sled::Error::Io(e)
-                if !matches!(
-                    e.kind(),
-                    std::io::ErrorKind::UnexpectedEof
-                        | std::io::ErrorKind::InvalidData
-                        | std::io::ErrorKind::InvalidInput
-                        | std::io::ErrorKind::Other
-                ) =>
+                if !matches!(e.kind(), UnexpectedEof | InvalidData | InvalidInput | Other) =>
             {
                 Self::Io(e)
             }

@@ -67,7 +67,8 @@ SIGTERM or Ctrl-C drains and saves; a second one stops at once.")]
     #[command(after_help = "Examples:
   plantwin tui                                    the only plant running here
   plantwin tui --attach /var/lib/plantwin/line1   by its data folder
-  plantwin tui --attach unix:/run/user/1000/plantwin/line1/control.sock")]
+  plantwin tui --attach unix:/run/user/1000/plantwin/line1/control.sock
+  plantwin tui --pictures shots --for 30s         the screens as SVG files, no terminal needed")]
     Tui(TuiArgs),
     /// Issue a command of a device, or write one of its points
     #[command(after_help = "Examples:
@@ -224,6 +225,16 @@ pub(crate) struct TuiArgs {
     /// Role of whoever sits at the console
     #[arg(long, value_enum, default_value_t = RoleArg::Operator)]
     pub(crate) role: RoleArg,
+    /// Write the screens as SVG files into this folder instead of showing them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pictures: Option<PathBuf>,
+    /// How long to watch before the pictures are drawn, e.g. 30s
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, requires = "pictures",
+          default_value = "20s")]
+    pub(crate) lasts: Duration,
+    /// Twin whose own screen is drawn; default: one with an alarm
+    #[arg(long, value_name = "TWIN", requires = "pictures")]
+    pub(crate) twin: Option<String>,
     #[command(flatten)]
     pub(crate) look: LookArgs,
 }

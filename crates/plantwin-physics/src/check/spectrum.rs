@@ -4,8 +4,8 @@
 //! Matrix Analysis, corollary 5.6.14): slower than the QR method, but a dozen lines that cannot
 //! fail to converge, and exact enough to judge a step. Absent: the eigenvalues themselves.
 
-/// Squarings: with k = 2^30 the factor n^(1/k) that the norm may be off vanishes.
-const SQUARINGS: u32 = 30;
+/// Squarings: with k = 2^24 the factor n^(1/k) that the norm may be off vanishes.
+const SQUARINGS: u32 = 24;
 
 /// The spectral radius of the `n` x `n` matrix `a` (rows one after another); infinite if `a` is
 /// not finite.
@@ -76,8 +76,7 @@ fn blocks(n: usize, a: &[f64]) -> Vec<Vec<usize>> {
         if taken[i] {
             continue;
         }
-        let block: Vec<_> =
-            (i..n).filter(|&j| has(&reach, i, j) && has(&reach, j, i)).collect();
+        let block: Vec<_> = (i..n).filter(|&j| has(&reach, i, j) && has(&reach, j, i)).collect();
         for &j in &block {
             taken[j] = true;
         }

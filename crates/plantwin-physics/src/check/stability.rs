@@ -35,6 +35,7 @@ pub(super) fn device(
     model: &Model,
     frame: &[f64],
     device: Option<(&PlantSpec, &DeviceSpec)>,
+    rehearsals: bool,
 ) -> Option<Problem> {
     if model.states() == 0 {
         return None;
@@ -47,15 +48,25 @@ pub(super) fn device(
         return Some(Problem::error("not-finite", file, span, message));
     }
     let h = model.step().as_secs_f64();
-    for stand in [Stand::Start, Stand::Low, Stand::High] {
-        match rehearse(model, frame, stand, h) {
+    let stands = [Stand::Start, Stand::Low, Stand::High];
+    let (stands, steps) = if rehearsals { (&stands[..], STEPS) } else { (&stands[..1], 1) };
+    for &stand in stands {
+        match rehearse(model, frame, stand, h, steps) {
             Verdict::Sound => {}
             Verdict::Fast(lambda) => {
                 return Some(too_large(&who, lambda, h, (&model.file, model.span)));
             }
+            Verdict::Breaks => {
+                let message = format!(
+                    "step too large for `{who}`: one step of {} from plausible values gives none",
+                    time(h)
+                );
+                let problem = Problem::error("step-too-large", &model.file, model.span, message);
+                return Some(problem.help("make the model's step smaller, or its equations total"));
+            }
             Verdict::Leaps(state) => {
                 let message = format!(
-                    "step too large: one step of {} moves `{who}.{}` by more than its range",
+                    "step too large for `{who}`: one step of {} moves `{}` by more than its range",
                     time(h),
                     model.state_name(state)
                 );
@@ -94,25 +105,31 @@ pub(super) fn plant(plant: &PlantSpec, mut sim: PlantSim) -> Option<Problem> {
     let fastest = owners.iter().copied().max_by(|a, b| {
         let alone = |unit: usize| {
             let of: Vec<_> = (0..n).filter(|i| owners[*i] == unit).collect();
-            let part = of.iter().flat_map(|i| of.iter().map(|j| jacobian[i * n + j]).collect::<Vec<_>>());
+            let part =
+                of.iter().flat_map(|i| of.iter().map(|j| jacobian[i * n + j]).collect::<Vec<_>>());
             radius(of.len(), &part.collect::<Vec<_>>())
         };
         alone(*a).total_cmp(&alone(*b))
     });
     let simulated = plant.devices.iter().filter(|d| sim.frame(d.ix).is_some());
     let device = fastest.and_then(|unit| simulated.clone().nth(unit));
-    let (who, span) = device.map_or((plant.name.as_str(), Span::default()), |d| (d.id.as_str(), d.span));
+    let (who, span) =
+        device.map_or((plant.name.as_str(), Span::default()), |d| (d.id.as_str(), d.span));
     Some(too_large(who, lambda, h, (&plant.file, span)))
 }
 
 enum Verdict {
     Sound,
+    /// With this largest absolute eigenvalue, per second.
     Fast(f64),
+    /// One step moves a state by more than its range.
     Leaps(usize),
+    /// One step gives values that are not finite.
+    Breaks,
 }
 
 /// Runs one device alone for some time and judges every state it comes by.
-fn rehearse(model: &Model, frame: &[f64], stand: Stand, h: f64) -> Verdict {
+fn rehearse(model: &Model, frame: &[f64], stand: Stand, h: f64, steps: u32) -> Verdict {
     let n = model.states();
     let mut frame = frame.to_vec();
     let ends = model.setpoints().map(|(p, (low, high))| match stand {
@@ -135,7 +152,7 @@ fn rehearse(model: &Model, frame: &[f64], stand: Stand, h: f64) -> Verdict {
     let ranges: Vec<_> = (0..n).map(|i| model.state_range(i)).collect();
     let (mut row, mut jacobian) = (0, vec![0.0; n * n]);
     // The Jacobian costs as much as `n` steps: large models are sampled less often.
-    let (every, steps) = ((n as u32 / 2).max(1), STEPS / (n as u32).div_ceil(4).max(1));
+    let (every, steps) = ((n as u32 / 2).max(1), steps.div_ceil((n as u32).div_ceil(4).max(1)));
     for step in 0..steps {
         let now = f64::from(step) * h;
         if step % every == 0 {
@@ -151,16 +168,24 @@ fn rehearse(model: &Model, frame: &[f64], stand: Stand, h: f64) -> Verdict {
         let mut moving = Moving { model, frame: &mut frame, finite: true };
         moving.step(now + h, h);
         let finite = moving.finite;
-        for i in 0..n {
-            let Some((low, high)) = ranges[i] else { continue };
-            let inside = (low..=high).contains(&before[i]);
-            if inside && (!finite || (frame[i] - before[i]).abs() > high - low) {
+        let within = |i: usize, x: f64, beyond: f64| {
+            ranges[i].is_none_or(|(low, high)| {
+                let margin = beyond * (high - low);
+                (low - margin..=high + margin).contains(&x)
+            })
+        };
+        // A rehearsal that has left what the model is for has ended already.
+        if !finite {
+            return Verdict::Breaks;
+        }
+        for i in (0..n).filter(|i| within(*i, before[*i], 0.0)) {
+            let width = ranges[i].map_or(f64::INFINITY, |(low, high)| high - low);
+            if (frame[i] - before[i]).abs() > width {
                 return Verdict::Leaps(i);
             }
-            if !finite || frame[i] < low - (high - low) || frame[i] > high + (high - low) {
-                // Beyond what the model is for.
-                return Verdict::Sound;
-            }
+        }
+        if (0..n).any(|i| !within(i, frame[i], 1.0)) {
+            return Verdict::Sound;
         }
     }
     Verdict::Sound

@@ -78,8 +78,6 @@ pub(crate) struct Analysis {
     pub(crate) needs: BTreeSet<Need>,
     /// Names it uses.
     pub(crate) used: BTreeSet<String>,
-    /// When the result changes.
-    pub(crate) class: Class,
     /// Dimension of the result; `None`: a literal zero, which fits everywhere.
     pub(crate) dimension: Option<Dimension>,
 }
@@ -119,16 +117,21 @@ pub(crate) fn analyse(
     nodes: Vec<Node>,
     scope: &Scope<'_>,
 ) -> Result<Analysis, Complaint> {
-    let mut pass = Pass { text, scope, meanings: Vec::with_capacity(nodes.len()), needs: BTreeSet::new(), used: BTreeSet::new() };
+    let mut pass = Pass {
+        text,
+        scope,
+        meanings: Vec::with_capacity(nodes.len()),
+        needs: BTreeSet::new(),
+        used: BTreeSet::new(),
+    };
     for node in &nodes {
         let meaning = pass.node(node, &nodes)?;
         pass.meanings.push(meaning);
     }
     let Pass { meanings, needs, used, .. } = pass;
     let root = meanings.last();
-    let class = root.map_or(Class::Constant, |m| m.class);
     let dimension = root.and_then(|m| m.dimension);
-    Ok(Analysis { nodes, meanings, needs, used, class, dimension })
+    Ok(Analysis { nodes, meanings, needs, used, dimension })
 }
 
 struct Pass<'p, 's> {
@@ -251,9 +254,11 @@ impl Pass<'_, '_> {
                     return Err(Complaint::new("wrong-dimension", at, message));
                 };
                 let halves = value * 2.0;
-                let whole = (halves.fract() == 0.0 && halves.abs() < 256.0).then_some(halves as i32);
+                let whole =
+                    (halves.fract() == 0.0 && halves.abs() < 256.0).then_some(halves as i32);
                 let raised = whole.and_then(|h| base.power(h));
-                let message = || format!("a quantity in {base} to the power {value} has no dimension");
+                let message =
+                    || format!("a quantity in {base} to the power {value} has no dimension");
                 Some(raised.ok_or_else(|| Complaint::new("wrong-dimension", at, message()))?)
             }
         };
@@ -327,7 +332,8 @@ impl Pass<'_, '_> {
             return Complaint::new("unknown-function", name, message);
         }
         let known = FUNCTIONS.iter().map(|f| f.0).chain(self.scope.tables.keys().copied());
-        let complaint = Complaint::new("unknown-function", name, format!("unknown function `{word}`"));
+        let complaint =
+            Complaint::new("unknown-function", name, format!("unknown function `{word}`"));
         suggest(complaint, word, known)
     }
 
@@ -354,8 +360,13 @@ impl Pass<'_, '_> {
         for &arg in args {
             match (common, self.of(arg)) {
                 (Some(first), Some(d)) if first != d => {
-                    let message = format!("this is in {d}, but what it is joined with is in {first}");
-                    return Err(Complaint::new("wrong-dimension", nodes[usize::from(arg)].span, message));
+                    let message =
+                        format!("this is in {d}, but what it is joined with is in {first}");
+                    return Err(Complaint::new(
+                        "wrong-dimension",
+                        nodes[usize::from(arg)].span,
+                        message,
+                    ));
                 }
                 (None, found) => common = found,
                 _ => {}

@@ -133,7 +133,8 @@ impl Pool {
         };
         let length = code.len() + self.init.len() - before;
         if length > CODE_LIMIT {
-            let message = format!("the equation needs {length} instructions, at most {CODE_LIMIT} fit");
+            let message =
+                format!("the equation needs {length} instructions, at most {CODE_LIMIT} fit");
             return Err(Complaint::new("too-long", nodes[root].span, message)
                 .help("split it with [model.local]"));
         }

@@ -14,9 +14,7 @@ use plantwin_model::{
 use super::{Equation, Layout, Model, Point, Role, State};
 use crate::{
     Problem,
-    expr::{
-        Analysis, Class, Draft, Entry, Instr, Need, Place, Pool, Scope, Table, analyse, parse,
-    },
+    expr::{Analysis, Class, Draft, Entry, Instr, Need, Place, Pool, Scope, Table, analyse, parse},
 };
 
 /// Most registers of one frame, so that every number of one fits an instruction.
@@ -42,7 +40,7 @@ pub(super) fn build(kind: &TwinType) -> (Option<Model>, Vec<Problem>) {
 fn nothing() -> ModelSpec {
     ModelSpec {
         method: Method::Euler,
-        step: Duration::from_secs(3600),
+        step: Duration::from_hours(1),
         params: Vec::new(),
         inputs: Vec::new(),
         states: Vec::new(),
@@ -154,9 +152,9 @@ impl<'k> Builder<'k> {
             total += count;
             first.min(REGISTER_LIMIT) as u16
         };
-        let states = spec.ders.len() as u16;
+        // The states themselves come first.
         take(spec.ders.len());
-        let mut layout = Layout { states, slopes: take(3 * spec.ders.len()), ..Layout::default() };
+        let mut layout = Layout { slopes: take(3 * spec.ders.len()), ..Layout::default() };
         let equations = take(spec.locals.len() + spec.algebraic.len() + spec.outputs.len());
         let mut points = Vec::with_capacity(self.roles.len());
         for (i, role) in self.roles.iter().enumerate() {
@@ -252,8 +250,7 @@ impl<'k> Builder<'k> {
         text: &SourceText,
         wanted: Option<(Dimension, String)>,
     ) -> Option<Analysis> {
-        let analysed =
-            parse(&text.text).and_then(|nodes| analyse(&text.text, nodes, &self.scope));
+        let analysed = parse(&text.text).and_then(|nodes| analyse(&text.text, nodes, &self.scope));
         match analysed {
             Ok(analysis) => {
                 self.used.extend(analysis.used.iter().cloned());
@@ -327,7 +324,10 @@ impl<'k> Builder<'k> {
         let names: Vec<_> = stuck.iter().take(6).map(|&i| self.equation_name(i)).collect();
         let span = stuck.first().map_or(self.spec.span, |&i| {
             let computed = i.checked_sub(locals).and_then(|i| self.spec.algebraic.get(i));
-            computed.map(|(_, t)| t.span).or(self.spec.locals.get(i).map(|(_, t)| t.span)).unwrap_or_default()
+            computed
+                .map(|(_, t)| t.span)
+                .or(self.spec.locals.get(i).map(|(_, t)| t.span))
+                .unwrap_or_default()
         });
         self.problem("cycle", span, format!("these need one another: {}", names.join(", ")));
         None
@@ -374,7 +374,8 @@ impl<'k> Builder<'k> {
                 Need::Equation(e) => Need::Equation(place.get(e).copied().unwrap_or(*e)),
                 Need::Input(_) => *need,
             });
-            equations.push(Equation { code: start..drafts.len() as u32, needs: renumbered.collect() });
+            equations
+                .push(Equation { code: start..drafts.len() as u32, needs: renumbered.collect() });
         }
         for (i, analysis) in ders.iter().enumerate() {
             let to = Place::Named(named.layout.slopes + i as u16);
@@ -412,7 +413,6 @@ impl<'k> Builder<'k> {
             unit: p.unit.clone(),
             start: p.start,
             range: p.range,
-            name: p.name.clone(),
         });
         Some(Model {
             name: kind.name.clone(),
@@ -426,30 +426,29 @@ impl<'k> Builder<'k> {
             states: spec.ders.iter().map(|(target, _)| self.state(*target)).collect(),
             inputs: spec.inputs.iter().map(|i| i.default).collect(),
             params: spec.params.iter().map(|p| p.value).collect(),
-            layout: Layout {
-                constants: constants as u16,
-                length: length as u16,
-                ..named.layout
-            },
+            layout: Layout { constants: constants as u16, length: length as u16, ..named.layout },
             init: finish(&pool.init),
             code: finish(&drafts),
             constants: pool.constants,
             equations,
-            tables: spec.tables.iter().map(|t| Table {
-                x: t.x.as_slice().into(),
-                y: t.y.as_slice().into(),
-                outside: t.outside,
-            }).collect(),
+            tables: spec
+                .tables
+                .iter()
+                .map(|t| Table {
+                    x: t.x.as_slice().into(),
+                    y: t.y.as_slice().into(),
+                    outside: t.outside,
+                })
+                .collect(),
             uses_time: self.used.contains("t"),
         })
     }
 
     fn state(&self, target: Target) -> State {
         match target {
-            Target::Point(p) => State {
-                name: self.kind.points[p.index()].name.clone(),
-                origin: Ok(p.index()),
-            },
+            Target::Point(p) => {
+                State { name: self.kind.points[p.index()].name.clone(), origin: Ok(p.index()) }
+            }
             Target::State(s) => {
                 let state = &self.spec.states[usize::from(s)];
                 State { name: state.name.clone(), origin: Err(state.start) }

@@ -229,7 +229,8 @@ impl<'g> Graph<'g> {
             Node::Equation(..) => None,
         });
         let span = flow.and_then(|f| plant.flows.get(f)).map(|f| f.span).unwrap_or_default();
-        let message = format!("these devices need one another at the same instant: {}", names.join(" -> "));
+        let message =
+            format!("these devices need one another at the same instant: {}", names.join(" -> "));
         Problem::error("cycle", &plant.file, span, message)
             .help("give one of them a state, for example a first-order lag")
     }

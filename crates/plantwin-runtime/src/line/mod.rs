@@ -246,7 +246,8 @@ impl Line {
     }
 
     async fn link_up(&mut self, rank: usize, connection: &Connection, switches: u32) {
-        let datagrams = self.paths[rank].protocol == "coap";
+        let protocol = self.registry.get(self.paths[rank].protocol);
+        let datagrams = protocol.is_some_and(|p| p.schema().datagrams);
         let rank = rank as u16;
         let endpoint = connection.endpoint.clone();
         self.carrier

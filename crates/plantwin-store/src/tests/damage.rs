@@ -185,3 +185,15 @@ fn batches_that_were_promised_and_are_gone_are_counted() {
     assert_eq!(report.missing_batches, 0, "told once; sequences go on after the promised one");
     assert!(store.db.tree_names().iter().any(|n| n == HEAD_TREE.as_bytes()));
 }
+
+#[test]
+fn an_intact_data_base_that_another_program_holds_is_not_set_aside() {
+    let files = pristine();
+    let dir = lay_out(&files);
+    let other = fs::File::open(dir.path().join("state/db")).unwrap();
+    other.lock().unwrap();
+    let error = crate::SledStore::open(dir.path()).unwrap_err().to_string();
+    assert!(error.starts_with("open the data base ") && error.contains("lock"), "{error}");
+    drop(other);
+    assert_eq!(open(dir.path()).1.records, u64::from(RECORDS));
+}

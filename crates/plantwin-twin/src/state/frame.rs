@@ -204,11 +204,11 @@ impl TwinCore {
                 point.confirmed = now;
                 if point.quality == Quality::Bad(Flaw::Stale) {
                     point.quality = Quality::Good;
-                    self.dirty = true;
                 }
             }
         }
         self.judge_state(now);
+        self.dirty = true;
         self.observe_if_due(plan, now, out);
     }
 

@@ -1,0 +1,312 @@
+//! The core of a twin as a function: mail in, effects out.
+
+use std::time::Duration;
+
+use plantwin_authority::{Authority, DeviceAgent};
+use plantwin_model::{Flaw, Outcome, PointIx, Quality, SessionView, Timestamp, TwinState};
+use proptest::prelude::*;
+
+use super::{Effect, Effects, TwinCore, Vital};
+use crate::{
+    CommandMail, LinkDownMail, LinkUpMail, SessionMail, TwinEvent, TwinMail, TwinPlan, WrittenMail,
+    tests::{frame, plan},
+};
+
+const START: Timestamp = Timestamp(1_000_000_000_000);
+
+/// A core with its plan and a clock.
+struct Rig {
+    plan: TwinPlan,
+    core: TwinCore,
+    now: Timestamp,
+}
+
+impl Rig {
+    fn new(mode: &str) -> (Self, Authority) {
+        let authority = Authority::from_seed(&[7; 32]);
+        let plan = plan(mode, &authority);
+        let core = TwinCore::new(&plan, START);
+        (Self { plan, core, now: START }, authority)
+    }
+
+    fn tell(&mut self, mail: TwinMail) -> Effects {
+        let mut out = Effects::new();
+        self.core.apply(&self.plan, mail, self.now, &mut out);
+        out
+    }
+
+    fn pass(&mut self, time: Duration) -> Effects {
+        self.now = self.now.plus(time);
+        let mut out = Effects::new();
+        self.core.on_time(&self.plan, self.now, &mut out);
+        out
+    }
+
+    fn up(&mut self) -> Effects {
+        self.tell(TwinMail::LinkUp(LinkUpMail {
+            rank: 0,
+            endpoint: "wire".into(),
+            switches: 0,
+            datagrams: false,
+        }))
+    }
+
+    fn values(&mut self, sequence: u64, level: f64) -> Effects {
+        let now = self.now;
+        self.tell(TwinMail::Frame(frame(sequence, now, level, 50.0)))
+    }
+
+    fn state(&self) -> (TwinState, String) {
+        let observed = self.core.observed(&self.plan);
+        (observed.state, observed.reason)
+    }
+}
+
+fn alarms(effects: &Effects) -> Vec<String> {
+    effects
+        .iter()
+        .filter_map(|e| match e {
+            Effect::Tell(TwinEvent::Alarms(a)) => {
+                Some(a.iter().map(|a| a.id.to_string()).collect::<Vec<_>>())
+            }
+            _ => None,
+        })
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn a_plain_device_goes_from_unbound_over_bound_to_shadowed() {
+    let (mut rig, _) = Rig::new("physical");
+    assert_eq!(rig.state().0, TwinState::Unbound);
+    rig.up();
+    assert_eq!(rig.state().0, TwinState::Bound);
+    rig.values(1, 12.0);
+    assert_eq!(rig.state(), (TwinState::Shadowed, "values are current".into()));
+    assert_eq!(rig.core.observed(&rig.plan).session, SessionView::Plain);
+}
+
+#[test]
+fn a_native_device_is_believed_only_after_it_proved_its_key_and_token() {
+    let (mut rig, authority) = Rig::new("simulated");
+    let effects = rig.up();
+    let Some(Effect::Exchange(challenge)) =
+        effects.iter().find(|e| matches!(e, Effect::Exchange(_)))
+    else {
+        panic!("no challenge: {effects:?}");
+    };
+    rig.values(1, 12.0);
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, None, "not believed yet");
+    let device = rig.plan.device.id.clone();
+    let mut agent = DeviceAgent::new(authority.enrol(&device, &rig.plan.zone).unwrap());
+    agent.accept(authority.issue(&device, rig.now).unwrap()).unwrap();
+    let answer = agent.answer(challenge, rig.now).unwrap();
+    rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer.clone()) }));
+    let observed = rig.core.observed(&rig.plan);
+    assert!(matches!(observed.session, SessionView::Token { .. }), "{:?}", observed.session);
+    assert_eq!(observed.points[0].value, Some(12.0), "the value that came early is taken up");
+    // The same answer again is an answer to no challenge.
+    let effects = rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer) }));
+    assert!(alarms(&effects).iter().any(|a| a.contains("session")), "{effects:?}");
+}
+
+#[test]
+fn a_device_that_does_not_answer_the_challenge_is_refused_with_an_alarm() {
+    let (mut rig, _) = Rig::new("simulated");
+    rig.up();
+    let effects =
+        rig.tell(TwinMail::Session(SessionMail { answer: Err("no answer".to_owned()) }));
+    assert!(!alarms(&effects).is_empty());
+    rig.values(1, 12.0);
+    let observed = rig.core.observed(&rig.plan);
+    assert_eq!(observed.points[0].value, None);
+    assert_eq!(observed.points[0].quality, Quality::Bad(Flaw::Unauthenticated));
+}
+
+#[test]
+fn a_token_is_renewed_when_half_of_its_life_is_over() {
+    let (mut rig, authority) = Rig::new("simulated");
+    let device = rig.plan.device.id.clone();
+    let mut agent = DeviceAgent::new(authority.enrol(&device, &rig.plan.zone).unwrap());
+    agent.accept(authority.issue(&device, rig.now).unwrap()).unwrap();
+    let effects = rig.up();
+    let challenge = effects.iter().find_map(|e| match e {
+        Effect::Exchange(c) => Some(c.clone()),
+        _ => None,
+    });
+    let answer = agent.answer(&challenge.unwrap(), rig.now).unwrap();
+    rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer) }));
+    assert!(!rig.pass(Duration::from_secs(200)).iter().any(|e| matches!(e, Effect::Exchange(_))));
+    let renewed = rig.pass(Duration::from_secs(101));
+    assert_eq!(renewed.iter().filter(|e| matches!(e, Effect::Exchange(_))).count(), 1);
+    assert!(!rig.pass(Duration::from_secs(1)).iter().any(|e| matches!(e, Effect::Exchange(_))));
+}
+
+#[test]
+fn nan_and_infinity_never_enter_the_model() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.values(1, 12.0);
+    for (i, bad) in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].into_iter().enumerate() {
+        rig.now = rig.now.plus(Duration::from_secs(1));
+        let effects = rig.values(2 + i as u64, bad);
+        if i == 0 {
+            assert!(alarms(&effects).iter().any(|a| a.contains("not-finite")), "{effects:?}");
+        }
+        let observed = rig.core.observed(&rig.plan);
+        assert_eq!(observed.points[0].quality, Quality::Bad(Flaw::NotFinite));
+        assert_eq!(observed.points[0].value, Some(12.0), "the last good value stays, marked bad");
+        assert_eq!(observed.state, TwinState::OutOfSync);
+    }
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    rig.values(9, 12.5);
+    let observed = rig.core.observed(&rig.plan);
+    assert_eq!(observed.state, TwinState::Shadowed);
+    assert!(observed.points[0].predicted.unwrap().is_finite());
+}
+
+#[test]
+fn values_received_twice_are_applied_once_and_a_device_that_restarted_is_believed() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.values(7, 12.0);
+    let twice = TwinMail::Frame(frame(7, START, 13.0, 50.0));
+    rig.tell(twice);
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(12.0));
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    rig.values(0, 14.0);
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(14.0));
+}
+
+#[test]
+fn a_value_that_is_not_renewed_becomes_visibly_stale_and_an_alive_device_keeps_it() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.values(1, 12.0);
+    let deadline = rig.core.next_deadline(&rig.plan).expect("a deadline for staleness");
+    assert!(deadline.since(rig.now) <= Duration::from_secs(3));
+    rig.pass(Duration::from_secs(2));
+    rig.tell(TwinMail::Alive);
+    rig.pass(Duration::from_secs(2));
+    assert_eq!(rig.state().0, TwinState::Shadowed, "the device said that nothing changed");
+    rig.pass(Duration::from_secs(3));
+    assert_eq!(rig.state(), (TwinState::OutOfSync, "level is stale".into()));
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    rig.values(2, 12.0);
+    assert_eq!(rig.state().0, TwinState::Shadowed);
+}
+
+#[test]
+fn a_lost_path_is_an_alarm_and_fails_the_commands_under_way() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.values(1, 12.0);
+    let write = rig.tell(TwinMail::Command(CommandMail {
+        key: 3,
+        writes: vec![(PointIx(1), 60.0)],
+        expires: rig.now.plus(Duration::from_secs(2)),
+    }));
+    assert!(write.iter().any(|e| matches!(e, Effect::Write { key: 3, .. })));
+    let down = rig.tell(TwinMail::LinkDown(LinkDownMail { reason: "cable cut".into() }));
+    assert!(alarms(&down).iter().any(|a| a.contains("comm-loss")), "{down:?}");
+    assert!(down.iter().any(|e| matches!(
+        e,
+        Effect::Tell(TwinEvent::Outcome { key: 3, outcome: Outcome::Failed { .. } })
+    )));
+    assert_eq!(rig.state(), (TwinState::Down, "cable cut".into()));
+}
+
+#[test]
+fn a_setpoint_that_the_device_does_not_follow_is_out_of_sync() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.values(1, 12.0);
+    rig.tell(TwinMail::Command(CommandMail {
+        key: 3,
+        writes: vec![(PointIx(1), 60.0)],
+        expires: rig.now.plus(Duration::from_secs(2)),
+    }));
+    rig.tell(TwinMail::Written(WrittenMail { key: 3, result: Ok(()) }));
+    assert_eq!(rig.core.observed(&rig.plan).points[1].desired, Some(60.0));
+    for i in 0..5 {
+        rig.now = rig.now.plus(Duration::from_secs(1));
+        rig.values(2 + i, 12.0);
+    }
+    assert_eq!(rig.state(), (TwinState::OutOfSync, "valve does not follow what was asked".into()));
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    let now = rig.now;
+    rig.tell(TwinMail::Frame(frame(9, now, 12.0, 60.0)));
+    assert_eq!(rig.state().0, TwinState::Shadowed);
+    assert_eq!(rig.core.observed(&rig.plan).points[1].desired, None);
+}
+
+#[test]
+fn what_is_saved_comes_back_with_its_age_and_never_as_live() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.values(1, 19.0);
+    rig.tell(TwinMail::Acknowledge("level_high".into()));
+    let saved = rig.core.vital(&rig.plan).to_bytes();
+    let energy = rig.core.observed(&rig.plan).energy_joules;
+
+    let (mut next, _) = Rig::new("physical");
+    next.now = START.plus(Duration::from_secs(3600));
+    let mut effects = Effects::new();
+    let vital = Vital::from_bytes(&saved).expect("of this version");
+    next.core.restore(&next.plan, vital, next.now, &mut effects);
+    let observed = next.core.observed(&next.plan);
+    assert_eq!(observed.points[0].value, Some(19.0));
+    assert_eq!(observed.points[0].quality, Quality::Bad(Flaw::Stale));
+    assert_eq!(observed.points[0].received_time, Some(START));
+    assert!(observed.energy_joules >= energy);
+    let state = effects.iter().find_map(|e| match e {
+        Effect::Tell(TwinEvent::Alarms(a)) => Some(a[0].state),
+        _ => None,
+    });
+    assert_eq!(state, Some(plantwin_model::AlarmState::Acknowledged));
+}
+
+#[test]
+fn a_flow_moves_the_model() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.values(1, 12.0);
+    // 29 cm3/s in, 1 cm3/s out, 28 cm2: one centimetre a second.
+    rig.tell(TwinMail::Flow(crate::FlowMail { flow: 0, value: 29e-6 }));
+    rig.now = rig.now.plus(Duration::from_secs(2));
+    rig.values(2, 14.0);
+    let observed = rig.core.observed(&rig.plan);
+    assert!((observed.points[0].predicted.unwrap() - 14.0).abs() < 1e-6, "{:?}", observed.points);
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_letters_panics_or_lets_a_bad_number_through(
+        letters in proptest::collection::vec((0_u8..8, any::<f64>(), 0_u64..5_000), 1..60),
+    ) {
+        let (mut rig, _) = Rig::new("physical");
+        for (i, (kind, value, millis)) in letters.into_iter().enumerate() {
+            rig.now = rig.now.plus(Duration::from_millis(millis));
+            match kind {
+                0 => { rig.up(); }
+                1 => { rig.tell(TwinMail::LinkDown(LinkDownMail { reason: "x".into() })); }
+                2 => { rig.values(i as u64, value); }
+                3 => { rig.tell(TwinMail::Alive); }
+                4 => { rig.tell(TwinMail::Flow(crate::FlowMail { flow: (millis % 3) as u16, value })); }
+                5 => { rig.tell(TwinMail::Command(CommandMail {
+                    key: i as u64,
+                    writes: vec![(PointIx((millis % 4) as u16), value)],
+                    expires: rig.now.plus(Duration::from_secs(1)),
+                })); }
+                6 => { rig.tell(TwinMail::Written(WrittenMail { key: i as u64, result: Ok(()) })); }
+                _ => { rig.pass(Duration::from_millis(millis)); }
+            }
+            let copy = rig.core.clone();
+            prop_assert_eq!(copy.observed(&rig.plan), rig.core.observed(&rig.plan));
+            for point in rig.core.observed(&rig.plan).points {
+                prop_assert!(point.value.is_none_or(f64::is_finite));
+                prop_assert!(point.predicted.is_none_or(f64::is_finite));
+            }
+        }
+    }
+}

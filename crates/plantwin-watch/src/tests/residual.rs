@@ -28,10 +28,10 @@ fn no_floor() -> BandPlan {
     BandPlan::of(&spec)
 }
 
-fn calibrated(plan: &BandPlan, noise: &mut Noise) -> ResidualBand {
+fn calibrated(plan: BandPlan, noise: &mut Noise) -> ResidualBand {
     let mut band = ResidualBand::new();
     for _ in 0..CALIBRATION_SAMPLES {
-        assert_eq!(band.push(plan, noise.gauss()), BandChange::None);
+        assert_eq!(band.push(&plan, noise.gauss()), BandChange::None);
     }
     assert!(band.half_width().is_some());
     band
@@ -43,7 +43,7 @@ fn white_noise_raises_less_than_one_false_alarm_in_a_million_samples() {
     let mut alarms = 0;
     for seed in 0..20 {
         let mut noise = Noise(seed);
-        let mut band = calibrated(&plan, &mut noise);
+        let mut band = calibrated(plan, &mut noise);
         for _ in 0..50_000 {
             alarms += u32::from(band.push(&plan, noise.gauss()) == BandChange::Left);
         }
@@ -56,7 +56,7 @@ fn a_drift_of_half_a_sigma_per_sample_is_found_within_30_samples() {
     let plan = no_floor();
     for seed in 0..500 {
         let mut noise = Noise(seed);
-        let mut band = calibrated(&plan, &mut noise);
+        let mut band = calibrated(plan, &mut noise);
         let found = (1..=30)
             .any(|i| band.push(&plan, noise.gauss() + 0.5 * f64::from(i)) == BandChange::Left);
         assert!(found, "seed {seed}, half-width {:?}", band.half_width());
@@ -68,7 +68,7 @@ fn a_jump_far_out_of_the_band_is_found_at_the_fourth_sample() {
     let plan = no_floor();
     for seed in 0..500 {
         let mut noise = Noise(seed);
-        let mut band = calibrated(&plan, &mut noise);
+        let mut band = calibrated(plan, &mut noise);
         let changes: Vec<_> = (0..4).map(|_| band.push(&plan, 30.0 + noise.gauss())).collect();
         assert_eq!(changes[3], BandChange::Left);
         assert!(changes[..3].iter().all(|c| *c == BandChange::None), "not on one or two outliers");
@@ -78,7 +78,7 @@ fn a_jump_far_out_of_the_band_is_found_at_the_fourth_sample() {
 #[test]
 fn an_alarm_ends_after_five_residuals_in_a_row_inside_half_the_band() {
     let plan = no_floor();
-    let mut band = calibrated(&plan, &mut Noise(1));
+    let mut band = calibrated(plan, &mut Noise(1));
     let width = band.half_width().unwrap();
     (0..4).for_each(|_| _ = band.push(&plan, 2.0 * width));
     assert!(band.is_outside());
@@ -148,13 +148,13 @@ fn the_calibration_buffer_is_freed() {
     let mut band = ResidualBand::new();
     band.push(&plan, 1.0);
     assert_eq!(band.heap_bytes(), CALIBRATION_SAMPLES * 8);
-    assert_eq!(calibrated(&plan, &mut Noise(0)).heap_bytes(), 0);
+    assert_eq!(calibrated(plan, &mut Noise(0)).heap_bytes(), 0);
 }
 
 #[test]
 fn a_stored_band_comes_back_unless_the_type_now_calls_for_a_wider_one() {
     let plan = no_floor();
-    let band = calibrated(&plan, &mut Noise(5));
+    let band = calibrated(plan, &mut Noise(5));
     let bytes = postcard::to_stdvec(&band.snapshot()).unwrap();
     let read = || postcard::from_bytes::<BandSnapshot>(&bytes).unwrap();
     assert_eq!(ResidualBand::restore(&plan, read()), band);

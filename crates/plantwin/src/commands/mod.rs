@@ -4,6 +4,7 @@ mod act;
 mod check;
 mod demo;
 mod new;
+mod pictures;
 mod read;
 mod run;
 mod status;

@@ -6,6 +6,7 @@ use plantwin_adapter::SystemClock;
 use plantwin_model::Clock;
 use plantwin_tui::{Options, Theme};
 
+use super::pictures;
 use crate::{
     cli::{LookArgs, ThemeArg, TuiArgs},
     control,
@@ -26,7 +27,7 @@ pub(crate) fn options(look: LookArgs, clock: Arc<dyn Clock>) -> Options {
 }
 
 pub(crate) fn tui(args: &TuiArgs) -> Result<Code, Failure> {
-    if !std::io::stdout().is_terminal() {
+    if args.pictures.is_none() && !std::io::stdout().is_terminal() {
         return Err(Code::Usage.failure(
             "the console needs a terminal; `plantwin status` and `plantwin tap` do without",
         ));
@@ -41,6 +42,9 @@ pub(crate) fn tui(args: &TuiArgs) -> Result<Code, Failure> {
         silence: Duration::from_millis(1500),
         ..options(args.look, clock)
     };
+    if let Some(folder) = &args.pictures {
+        return pictures::take(&attached, &options, folder, args.lasts, args.twin.as_deref());
+    }
     plantwin_tui::run(attached.view.clone(), Arc::clone(&attached.commands), options)
         .or_exit(Code::Unavailable)?;
     Ok(Code::Ok)

@@ -45,6 +45,7 @@ static MQTT: ProtocolSchema = ProtocolSchema {
     ],
     point_settings: &[setting("topic", SettingKind::Text)],
     needs_addr: false,
+    datagrams: false,
     validate: qos_needs_a_topic,
     addresses,
 };
@@ -54,6 +55,7 @@ static COAP: ProtocolSchema = ProtocolSchema {
     settings: &[setting("addr", SettingKind::Text)],
     point_settings: &[setting("path", SettingKind::Text)],
     needs_addr: true,
+    datagrams: false,
     validate: |_| Vec::new(),
     addresses,
 };
@@ -63,6 +65,7 @@ static OPCUA: ProtocolSchema = ProtocolSchema {
     settings: &[setting("addr", SettingKind::Text)],
     point_settings: &[setting("node", SettingKind::Text)],
     needs_addr: true,
+    datagrams: false,
     validate: |_| Vec::new(),
     addresses,
 };
