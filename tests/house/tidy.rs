@@ -63,7 +63,12 @@ fn every_module_says_its_duty() {
 
 #[test]
 fn nothing_is_left_half_done() {
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("un", "implemented!("), concat!("to", "do!(")];
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("un", "implemented!("),
+        concat!("to", "do!("),
+    ];
     for (path, text) in sources() {
         for mark in marks {
             assert!(!text.contains(mark), "{} holds {mark}", path.display());

@@ -25,9 +25,9 @@ pub fn available(programs: &[&str]) -> bool {
                     .args(["-c", &format!("import {module}")])
                     .stderr(Stdio::null())
                     .status(),
-                _ => Command::new("sh")
-                    .args(["-c", &format!("command -v {p} >/dev/null")])
-                    .status(),
+                _ => {
+                    Command::new("sh").args(["-c", &format!("command -v {p} >/dev/null")]).status()
+                }
             };
             !found.is_ok_and(|s| s.success())
         })
@@ -35,10 +35,7 @@ pub fn available(programs: &[&str]) -> bool {
     if missing.is_empty() {
         return true;
     }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "CI needs these installed: {missing:?}"
-    );
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI needs these installed: {missing:?}");
     eprintln!("LEFT OUT: this test needs {missing:?}, which cannot be started here");
     false
 }
@@ -81,10 +78,8 @@ impl Peer {
 
     /// Runs a program to its end and returns what it printed on stdout.
     pub fn output<S: AsRef<OsStr>>(program: &str, args: &[S]) -> String {
-        let out = Command::new(program)
-            .args(args)
-            .output()
-            .unwrap_or_else(|e| panic!("{program}: {e}"));
+        let out =
+            Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
 

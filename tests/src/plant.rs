@@ -10,10 +10,14 @@ use serde_json::Value;
 
 use crate::{Peer, wait_for};
 
-/// The plantwin binary of this build, built on first use so that it is never an old one.
+/// The plantwin binary of this build, built on first use so that it is never an old one; or the
+/// one that `PLANTWIN_BINARY` names, for testing what was packaged.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(packaged) = std::env::var_os("PLANTWIN_BINARY") {
+            return packaged.into();
+        }
         let test = std::env::current_exe().expect("a test is a program");
         let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
         let release = profile.file_name().is_some_and(|n| n == "release");
@@ -23,6 +27,14 @@ pub fn binary() -> &'static Path {
             build.arg("--release");
         }
         build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        // What cargo says of the package under test. The build script of ring watches these: with
+        // them everything that needs ring would be built again here, and once more outside.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&name);
+            }
+        }
         let status = build.status().expect("cargo builds plantwin");
         assert!(status.success(), "plantwin does not build");
         profile.join("plantwin")
@@ -35,7 +47,7 @@ pub struct Plant {
     pid: u32,
     /// Folder of its data and socket.
     pub data: PathBuf,
-    _own: Option<tempfile::TempDir>,
+    own: Option<tempfile::TempDir>,
 }
 
 impl Plant {
@@ -44,7 +56,7 @@ impl Plant {
         let own = tempfile::tempdir().expect("a temporary folder");
         let data = own.path().join("data");
         let mut plant = Self::run_in(file, &data, more);
-        plant._own = Some(own);
+        plant.own = Some(own);
         plant
     }
 
@@ -58,7 +70,7 @@ impl Plant {
         command.args(&args);
         let peer = Peer::spawn(command);
         let pid = peer.id();
-        let mut plant = Self { peer: Some(peer), pid, data: data.to_path_buf(), _own: None };
+        let mut plant = Self { peer: Some(peer), pid, data: data.to_path_buf(), own: None };
         wait_for("the plant's first status", || {
             if let Some(code) = plant.peer.as_mut().and_then(Peer::try_wait) {
                 panic!("the plant ended with {code:?} instead of running:\n{}", plant.log());
@@ -87,6 +99,13 @@ impl Plant {
             .arg(&self.data)
             .output()
             .expect("plantwin starts")
+    }
+
+    /// Follows a twin: `plantwin tap`, whose lines are collected.
+    pub fn follow(&self, id: &str) -> Peer {
+        let mut command = command(home(&self.data));
+        command.args(["tap", id, "--data"]).arg(&self.data);
+        Peer::spawn(command)
     }
 
     /// Waits until the twin looks as wanted and returns it.
@@ -126,7 +145,8 @@ impl Plant {
 
     /// Sends it a signal by name, e.g. `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();
+        let status =
+            Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();
         assert!(status.is_ok_and(|s| s.success()), "kill -{name}");
     }
 

@@ -19,6 +19,8 @@ const FOREGROUND: &str = "#d0d0d0";
 const BACKGROUND: &str = "#1c1c1c";
 
 /// Draws `buffer` as SVG text.
+///
+/// Edges are crisp: smoothed ones would leave a seam between neighbouring rectangles.
 pub fn to_svg(buffer: &Buffer) -> String {
     let area = buffer.area;
     let (width, height) = (f64::from(area.width) * CELL.0, f64::from(area.height) * CELL.1);
@@ -26,7 +28,7 @@ pub fn to_svg(buffer: &Buffer) -> String {
     // Writing to a String cannot fail.
     let _ = write!(
         out,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.1} {height:.1}" font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="14">
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.1} {height:.1}" font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="14" shape-rendering="crispEdges">
 <rect width="100%" height="100%" fill="{BACKGROUND}"/>
 "#
     );

@@ -199,7 +199,7 @@ fn configure(address: SocketAddr, configs: &[PathConfig], pki: &Pki<'_>) -> Serv
             continue;
         }
         let mut tokens: BTreeSet<String> =
-            with.iter().filter_map(|c| c.user.as_ref()).map(|u| token(u)).collect();
+            with.iter().filter_map(|c| c.user.as_ref()).map(token).collect();
         if with.iter().any(|c| c.user.is_none()) || with.is_empty() {
             tokens.insert(ANONYMOUS_USER_TOKEN_ID.to_owned());
         }

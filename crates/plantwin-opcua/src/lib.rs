@@ -25,12 +25,14 @@
 mod config;
 mod control;
 mod device;
+mod driver;
 mod feed;
 mod link;
 mod nodes;
 mod outlet;
 mod pki;
 mod station;
+mod subscribe;
 pub mod traffic;
 mod transport;
 mod value;

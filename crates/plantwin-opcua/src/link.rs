@@ -2,31 +2,18 @@
 //!
 //! Steps of a connect: list the endpoints, open a session, look up the namespace, read every
 //! point once (does it exist, which type, is the device there?), subscribe. Afterwards a driver
-//! task moves the library's event loop on and hands out what the [`Feed`] made of it. It awaits
-//! room in the event queue before the next step, so that a slow user stops the socket.
-//!
-//! The driver is not ended by force: when the [`Connection`] is dropped it first closes the
-//! session, because small controllers have only a handful of them. Absent: reconnecting.
+//! task (see [`crate::driver`]) moves the library's event loop on. Absent: reconnecting, and what
+//! is asked of the server once the session is open (see [`crate::subscribe`]).
 
-use std::{
-    path::Path,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream::BoxStream};
+use futures_util::StreamExt;
 use opcua::{
     client::{Client, ClientBuilder, IdentityToken, Session, SessionPollResult},
     crypto::SecurityPolicy,
-    types::{
-        AttributeId, DataChangeFilter, DataChangeTrigger, EndpointDescription, Error,
-        ExtensionObject, MessageSecurityMode, MonitoredItemCreateRequest, MonitoringMode,
-        MonitoringParameters, NodeId, ReadValueId, StatusCode, TimestampsToReturn, UserTokenType,
-        Variant,
-    },
+    types::{EndpointDescription, MessageSecurityMode, StatusCode, UserTokenType},
 };
-use plantwin_adapter::{Connection, LinkContext, LinkError, LinkEvent, Tasks, Traffic};
-use plantwin_model::{Access, PointIx};
+use plantwin_adapter::{Connection, LinkContext, LinkError, Tasks, Traffic};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -34,21 +21,15 @@ use tokio::{
 
 use crate::{
     config::{PathConfig, Security},
-    control::{SessionControl, Target},
-    feed::{Feed, Pending, Slot},
+    control::SessionControl,
+    driver::{Driver, Steps, close},
     pki::{PkiFolder, with_pki},
+    subscribe::{SHORTEST_INTERVAL, Subscribed, subscribe},
     transport::CountedConnector,
-    value::{Kind, is_device_gone},
 };
 
 /// Events between the driver and its user.
 const EVENT_QUEUE: usize = 64;
-/// Values a server keeps per point between two notifications.
-const ITEM_QUEUE: u32 = 10;
-/// Shortest publishing and sampling interval asked for.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
-
-type Steps = BoxStream<'static, Result<SessionPollResult, StatusCode>>;
 
 /// Connects to the device of `context`.
 pub(crate) async fn connect(
@@ -72,7 +53,7 @@ pub(crate) async fn connect(
     let mut tasks = Tasks::new();
     tasks.spawn(async move {
         let _alive = alive;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     let control = SessionControl {
         session: Arc::clone(&session),
@@ -106,7 +87,7 @@ fn late(config: &PathConfig, wait: Duration) -> LinkError {
     LinkError::Timeout { endpoint: config.endpoint.clone(), millis: wait.as_millis() as u64 }
 }
 
-fn unreachable(config: &PathConfig, cause: impl ToString) -> LinkError {
+pub(crate) fn unreachable(config: &PathConfig, cause: impl ToString) -> LinkError {
     LinkError::Unreachable { endpoint: config.endpoint.clone(), cause: cause.to_string() }
 }
 
@@ -150,15 +131,6 @@ async fn client(
         Ok(Err(problem)) => Err(LinkError::Settings(problem)),
         Err(error) => Err(LinkError::Settings(error.to_string())),
     }
-}
-
-/// What the steps after the session yield.
-struct Subscribed {
-    pending: Pending,
-    targets: Vec<Option<Target>>,
-    exchange: Option<(NodeId, NodeId)>,
-    /// Longest silence of a healthy subscription.
-    silence: Duration,
 }
 
 async fn establish(
@@ -250,234 +222,4 @@ fn choose(
         };
         LinkError::Unsupported(format!("an endpoint with {security} for {user}"))
     })
-}
-
-fn read_id(node: NodeId, attribute: AttributeId) -> ReadValueId {
-    ReadValueId { node_id: node, attribute_id: attribute as u32, ..Default::default() }
-}
-
-async fn subscribe(
-    session: &Session,
-    config: &PathConfig,
-    context: &LinkContext,
-) -> Result<Subscribed, LinkError> {
-    let broken = |error: Error| unreachable(config, error);
-    let namespaces = session.read_namespace_array().await.map_err(broken)?;
-    let namespace = namespaces.get_index(&config.namespace);
-    let nodes: Vec<Option<NodeId>> = config.points.iter().map(|n| n.resolve(namespace)).collect();
-    let sequence = config.own("sequence").resolve(namespace);
-
-    // One request: the values of all points, the data types of all points, the sequence.
-    let mut ids = Vec::new();
-    for attribute in [AttributeId::Value, AttributeId::DataType] {
-        ids.extend(nodes.iter().flatten().map(|n| read_id(n.clone(), attribute)));
-    }
-    ids.extend(sequence.iter().map(|n| read_id(n.clone(), AttributeId::Value)));
-    let asked = ids.len();
-    let read = session.read(&ids, TimestampsToReturn::Neither, 0.0).await.map_err(broken)?;
-    if read.len() != asked {
-        return Err(unreachable(config, "the server answered a read with too few values"));
-    }
-    let known = nodes.iter().flatten().count();
-    let absent = |status: StatusCode| {
-        status == StatusCode::BadNodeIdUnknown || status == StatusCode::BadNodeIdInvalid
-    };
-
-    let (mut slots, mut watched) = (Vec::new(), Vec::new());
-    let mut targets: Vec<Option<Target>> = vec![None; nodes.len()];
-    let mut gone = 0;
-    for (at, (ix, node)) in
-        nodes.iter().enumerate().filter_map(|(ix, n)| Some((ix, n.clone()?))).enumerate()
-    {
-        let value = &read[at];
-        if absent(value.status()) {
-            continue;
-        }
-        gone += usize::from(is_device_gone(value.status()));
-        slots.push(Slot::Point(PointIx(ix as u16)));
-        watched.push(node.clone());
-        if context.points[ix].access == Access::ReadWrite {
-            let declared = match &read[known + at].value {
-                Some(Variant::NodeId(kind)) => Kind::of_type(kind),
-                _ => None,
-            };
-            let kind = declared.or_else(|| value.value.as_ref().and_then(Kind::of_value));
-            targets[ix] = Some(Target { node, name: Arc::clone(&context.points[ix].name), kind });
-        }
-    }
-    let missing: Vec<String> = (0..nodes.len())
-        .filter(|&ix| !slots.contains(&Slot::Point(PointIx(ix as u16))))
-        .map(|ix| format!("{} ({})", context.points[ix].name, config.points[ix]))
-        .collect();
-    if slots.is_empty() {
-        return Err(LinkError::Unsupported(format!("any of its points: {}", missing.join(", "))));
-    }
-    if !missing.is_empty() {
-        tracing::warn!(device = %context.device, "no nodes for {}", missing.join(", "));
-    }
-    if gone == slots.len() {
-        return Err(unreachable(config, "the server has no communication with the device"));
-    }
-    let numbered = sequence.filter(|_| read.last().is_some_and(|v| !absent(v.status())));
-    if let Some(node) = &numbered {
-        slots.push(Slot::Sequence);
-        watched.push(node.clone());
-    }
-
-    let pending = Pending::default();
-    let feed = Feed::new(slots, Arc::clone(&pending), Arc::clone(&context.clock));
-    let silence = monitor(session, context, feed, watched, numbered.is_some()).await;
-    let exchange = config
-        .own("session")
-        .resolve(namespace)
-        .and_then(|method| Some((NodeId::new(namespace?, config.prefix.as_str()), method)));
-    Ok(Subscribed { pending, targets, exchange, silence: silence.map_err(broken)? })
-}
-
-/// Creates the subscription and gives the longest silence to expect of it.
-///
-/// Values are sampled once a period, or as they come where the server numbers its measurements.
-/// They are published ten times as often, because the publishing cycle is not in step with the
-/// device and would delay values by up to its length; an empty cycle sends nothing.
-async fn monitor(
-    session: &Session,
-    context: &LinkContext,
-    feed: Feed,
-    nodes: Vec<NodeId>,
-    numbered: bool,
-) -> Result<Duration, Error> {
-    let publishing = (context.period / 10).min(context.timeout / 4).max(SHORTEST_INTERVAL);
-    let keep_alive = (context.timeout.as_millis() / 3 / publishing.as_millis()).max(1) as u32;
-    let lifetime = keep_alive.saturating_mul(10);
-    let subscription =
-        session.create_subscription(publishing, lifetime, keep_alive, 0, 0, true, feed).await?;
-    let sampling =
-        if numbered { 0.0 } else { context.period.max(SHORTEST_INTERVAL).as_secs_f64() * 1000.0 };
-    let timestamps = DataChangeFilter {
-        // An unchanged value with a new time is news: the device still measures.
-        trigger: DataChangeTrigger::StatusValueTimestamp,
-        deadband_type: 0,
-        deadband_value: 0.0,
-    };
-    let item = |(ix, node): (usize, &NodeId), filter: ExtensionObject| {
-        MonitoredItemCreateRequest::new(
-            read_id(node.clone(), AttributeId::Value),
-            MonitoringMode::Reporting,
-            MonitoringParameters {
-                client_handle: ix as u32 + 1,
-                sampling_interval: sampling,
-                filter,
-                queue_size: ITEM_QUEUE,
-                discard_oldest: true,
-            },
-        )
-    };
-    let wanted = nodes
-        .iter()
-        .enumerate()
-        .map(|n| item(n, ExtensionObject::from_message(timestamps.clone())))
-        .collect();
-    let made =
-        session.create_monitored_items(subscription, TimestampsToReturn::Source, wanted).await?;
-    // Simple servers know no filter: take every change of value then.
-    let refused: Vec<_> = nodes
-        .iter()
-        .enumerate()
-        .zip(&made)
-        .filter(|(_, made)| made.result.status_code.is_bad())
-        .map(|(n, _)| item(n, ExtensionObject::null()))
-        .collect();
-    if !refused.is_empty() {
-        let again = session
-            .create_monitored_items(subscription, TimestampsToReturn::Source, refused)
-            .await?;
-        if let Some(bad) = again.iter().find(|m| m.result.status_code.is_bad()) {
-            return Err(Error::new(bad.result.status_code, "a point cannot be monitored"));
-        }
-    }
-    let (interval, count) = {
-        let state = session.subscription_state.lock();
-        state.get(subscription).map_or((publishing, keep_alive), |s| {
-            (s.publishing_interval(), s.max_keep_alive_count())
-        })
-    };
-    // The server may have revised both; a healthy one is never silent for longer than this.
-    Ok(context.timeout.max(interval.saturating_mul(count).saturating_mul(2)))
-}
-
-/// Ends a session in good order, if the server still answers.
-async fn close(session: Arc<Session>, mut steps: Steps, wait: Duration) {
-    drop(session.close_on_drop());
-    let end = async { while let Some(Ok(_)) = steps.next().await {} };
-    let _ = timeout(wait, end).await;
-}
-
-/// Moves the library on and hands its events out.
-struct Driver {
-    session: Arc<Session>,
-    steps: Steps,
-    events: mpsc::Sender<LinkEvent>,
-    pending: Pending,
-    /// Resolves when the [`Connection`] was dropped.
-    dropped: oneshot::Receiver<()>,
-    silence: Duration,
-    timeout: Duration,
-    endpoint: String,
-}
-
-impl Driver {
-    async fn run(mut self) {
-        let end = self.drive().await;
-        let Self { session, steps, events, timeout, .. } = self;
-        let closing = close(session, steps, timeout);
-        if let Some(error) = end {
-            // The session is closed beside, so that a user who does not read holds up nothing.
-            let tell = async move {
-                let _ = tokio::time::timeout(timeout, events.send(LinkEvent::Closed(error))).await;
-            };
-            tokio::join!(tell, closing);
-        } else {
-            drop(events);
-            closing.await;
-        }
-    }
-
-    /// Until the link ends; `None` when nobody wants it any more.
-    async fn drive(&mut self) -> Option<LinkError> {
-        let quiet = tokio::time::sleep(self.silence);
-        tokio::pin!(quiet);
-        loop {
-            let step = tokio::select! {
-                step = self.steps.next() => step,
-                () = &mut quiet => {
-                    let millis = self.silence.as_millis() as u64;
-                    return Some(LinkError::Timeout { endpoint: self.endpoint.clone(), millis });
-                }
-                _ = &mut self.dropped => return None,
-            };
-            match step {
-                Some(Ok(SessionPollResult::Subscription(activity))) => {
-                    if matches!(activity, opcua::client::SubscriptionActivity::Publish) {
-                        quiet.as_mut().reset(tokio::time::Instant::now() + self.silence);
-                    }
-                }
-                Some(Ok(SessionPollResult::ConnectionLost(status)) | Err(status)) => {
-                    return Some(LinkError::Closed(status.to_string()));
-                }
-                Some(Ok(_)) => {}
-                None => return Some(LinkError::Closed("the server closed it".to_owned())),
-            }
-            let news =
-                std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-            for event in news {
-                if let LinkEvent::Closed(error) = event {
-                    return Some(error);
-                }
-                tokio::select! {
-                    sent = self.events.send(event) => if sent.is_err() { return None },
-                    _ = &mut self.dropped => return None,
-                }
-            }
-        }
-    }
 }

@@ -55,7 +55,8 @@ impl StationOutlet {
     fn value(&self, value: Variant, code: StatusCode, time: Timestamp) -> DataValue {
         DataValue {
             value: Some(value),
-            status: Some(code),
+            // Good is what no status means, and saves 4 bytes in every change.
+            status: (!code.is_good()).then_some(code),
             source_timestamp: Some(date_time(time)),
             server_timestamp: Some(date_time(self.clock.now())),
             ..Default::default()

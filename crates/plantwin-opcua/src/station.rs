@@ -169,6 +169,7 @@ impl InMemoryNodeManagerImpl for Station {
         Ok(())
     }
 
+    #[expect(clippy::mut_mut, reason = "the library's signature")]
     async fn call(
         &self,
         _: &RequestContext,

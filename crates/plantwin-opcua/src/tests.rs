@@ -150,8 +150,10 @@ fn events(pending: &Pending) -> Vec<LinkEvent> {
     std::mem::take(&mut *pending.lock().unwrap())
 }
 
-/// Frames as (sequence, (point, value) ...).
-fn frames(pending: &Pending) -> Vec<(Option<u64>, Vec<(u16, f64)>)> {
+/// Sequence and (point, value) ... of a frame.
+type Plain = (Option<u64>, Vec<(u16, f64)>);
+
+fn frames(pending: &Pending) -> Vec<Plain> {
     let plain = |s: &Sample| (s.point.0, s.value);
     let frame = |event: LinkEvent| match event {
         LinkEvent::Frame(f) => {

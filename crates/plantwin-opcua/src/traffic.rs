@@ -11,16 +11,16 @@ use plantwin_adapter::Traffic;
 /// Chunk header 12, token id 4, sequence header 8, type id 4.
 const HEADERS: usize = 28;
 /// Request header with an opaque authentication token of 32 bytes.
-const REQUEST: usize = HEADERS + 64;
+const REQUEST: usize = HEADERS + 66;
 /// Response header.
 const RESPONSE: usize = HEADERS + 24;
 
 /// A publish response with `items` changes, of which `bad` bear a status code.
 ///
-/// Subscription, available sequence numbers, more, sequence, time, notification 47; results 12;
+/// Subscription, available sequence numbers, more, sequence, time, notification 46; results 12;
 /// a change is handle 4, mask 1, variant 9, source time 8.
 const fn notification(items: usize, bad: usize) -> usize {
-    RESPONSE + 59 + items * 22 + bad * 4
+    RESPONSE + 58 + items * 22 + bad * 4
 }
 
 /// Counts one measurement sent to `subscribers` as `items` changes in all.

@@ -146,24 +146,15 @@ async fn with_a_folder_for_certificates_only_trusted_servers_are_accepted() {
         context.timeout = Duration::from_secs(20);
         protocol.connect(context)
     };
-    assert!(connect().await.is_err(), "neither knows the other");
-    for (mine, theirs) in [(here, there), (there, here)] {
-        let known = mine.join("trusted").join("peer.der");
-        std::fs::copy(theirs.join("own/cert.der"), known).expect("the peer has a certificate");
-    }
-    // The library looks for a trusted certificate under the name it would give it itself.
-    for folder in [here, there] {
-        let rejected = std::fs::read_dir(folder.join("rejected")).expect("there is a folder");
-        for file in rejected.flatten() {
-            let to = folder.join("trusted").join(file.file_name());
-            std::fs::rename(file.path(), to).expect("it can be moved");
+    // Each side puts the other's certificate into `rejected`; a person moves it to `trusted`.
+    for who in ["the server", "the link"] {
+        assert!(connect().await.is_err(), "{who} accepted a certificate nobody trusted");
+        for folder in [here, there] {
+            for file in std::fs::read_dir(folder.join("rejected")).expect("a folder").flatten() {
+                let trusted = folder.join("trusted").join(file.file_name());
+                std::fs::rename(file.path(), trusted).expect("it can be moved");
+            }
         }
-    }
-    // The server is asked once more so that it, too, has seen whom it rejects.
-    let _ = connect().await;
-    for file in std::fs::read_dir(there.join("rejected")).expect("a folder").flatten() {
-        let to = there.join("trusted").join(file.file_name());
-        std::fs::rename(file.path(), to).expect("it can be moved");
     }
     let mut link = connect().await.expect("both trust each other");
     assert_eq!(frame(&mut link).await.sequence, Some(1));
@@ -204,7 +195,7 @@ async fn link_and_device_count_nearly_the_same_bytes() {
     let check = |way: &str, link: u64, device: u64| {
         println!("{way}: {link} at the socket, {device} computed");
         let off = link.abs_diff(device) as f64 / link as f64;
-        assert!(off < 0.1, "{way}: {link} bytes at the socket, {device} computed");
+        assert!(off < 0.03, "{way}: {link} bytes at the socket, {device} computed");
     };
     check("up", l.up_bytes - at_link.up_bytes, d.up_bytes - at_device.up_bytes);
     check("down", l.down_bytes - at_link.down_bytes, d.down_bytes - at_device.down_bytes);

@@ -6,6 +6,7 @@ client wrote. `level` counts up by 0.5 every 20 ms, and so does its source time.
 
 import asyncio
 import sys
+from datetime import datetime, timezone
 
 from asyncua import Server, ua
 
@@ -31,7 +32,7 @@ async def main():
     await doubtful.write_value(
         ua.DataValue(
             ua.Variant(1.5, ua.VariantType.Float),
-            StatusCode_=ua.StatusCode(ua.StatusCodes.UncertainSensorNotAccurate),
+            StatusCode=ua.StatusCode(ua.StatusCodes.UncertainSensorNotAccurate),
         )
     )
     seen = {"rig.valve": 1, "rig.pump": False}
@@ -40,7 +41,9 @@ async def main():
         value = 0.0
         while True:
             value += 0.5
-            await level.write_value(value)
+            now = datetime.now(timezone.utc)
+            measured = ua.Variant(value, ua.VariantType.Double)
+            await level.write_value(ua.DataValue(measured, SourceTimestamp=now))
             for name, node in (("rig.valve", valve), ("rig.pump", pump)):
                 now = await node.read_value()
                 if now != seen[name]:

@@ -74,7 +74,7 @@ jacket = "5e4 J/(min.K)"
 feed_temperature = "350 K"
 [type.k.model.input]
 temperature = { unit = "K", default = 324 }
-concentration_in = { unit = "mol/L", default = 877 }
+concentration_in = { unit = "mol/L", default = 0.877 }
 coolant_in = { unit = "K", default = 300 }
 [type.k.model.point]
 rise = """

@@ -10,36 +10,30 @@
 //! one and says so. Absent: files (see [`plantwin_model::file`]), clocks, threads, actors.
 //!
 //! ```
-//! use plantwin_model::file::{Catalog, ReadOptions, read_plant};
-//! use plantwin_physics::{PlantSim, check};
+//! use plantwin_model::file::{Catalog, read_type};
+//! use plantwin_physics::{check_type, compile};
 //!
 //! let text = r#"
-//! [plant]
-//! name = "decay"
-//! [type.cup.property.heat]
+//! [twin]
+//! type = "cup"
+//! [property.heat]
 //! unit = "K"
 //! range = [0, 500]
 //! start = 100
-//! [type.cup.model]
+//! [model]
 //! step = "100ms"
 //! param = { rate = "0.5 1/s" }
-//! der = { heat = "-rate * heat" }
-//! [zone.field]
-//! [device.cup1]
-//! type = "cup"
-//! zone = "field"
-//! mode = "simulated"
+//! der = { heat = "-rate * haet" }
 //! "#;
-//! let read = read_plant("decay.toml", text, &Catalog::default(), &ReadOptions::default());
-//! let plant = read.plant.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
-//! assert_eq!(check(&plant), []);
-//! let mut sim = PlantSim::new(&plant).unwrap();
-//! for _ in 0..20 {
-//!     sim.step();
-//! }
-//! let mut points = Vec::new();
-//! sim.points(plant.devices[0].ix, &mut points);
-//! assert!((points[0] - 100.0 * (-1.0_f64).exp()).abs() < 1e-4);
+//! let read = |text: &str| read_type("cup.toml", text, &Catalog::default()).kind.unwrap();
+//! assert_eq!(
+//!     check_type(&read(text))[0].to_string(),
+//!     "cup.toml: unknown name `haet` (did you mean `heat`?)"
+//! );
+//! let cup = read(&text.replace("haet", "heat"));
+//! assert_eq!(check_type(&cup), []);
+//! let model = compile(&cup).unwrap().unwrap();
+//! assert!(model.is_state(cup.point("heat").unwrap()));
 //! ```
 
 mod check;

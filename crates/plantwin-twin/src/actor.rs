@@ -236,6 +236,13 @@ impl Supervised for Twin {
         let poison = self.slot.take_if(|(_, attempts)| *attempts >= ATTEMPTS);
         let set_aside = poison.is_some();
         if let Some((sealed, _)) = poison {
+            let header = sealed.header();
+            if let Some(opener) =
+                self.init.sealing.openers.iter_mut().find(|o| o.session() == header.session)
+            {
+                // Set aside for good: its place among the open ones is free again.
+                let _ = opener.acknowledge(header.sequence);
+            }
             if self.set_aside.len() == SET_ASIDE {
                 self.set_aside.remove(0);
             }

@@ -1,6 +1,6 @@
 //! What the socket tests share: contexts, requests, waiting.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,12 +12,12 @@ use plantwin_model::{DeviceId, PathSpec, PointIx, SettingValue, Span};
 use plantwin_opcua::OpcUa;
 
 /// Longest wait for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// Report period of all devices here.
-pub const PERIOD: Duration = Duration::from_millis(50);
+pub(crate) const PERIOD: Duration = Duration::from_millis(50);
 
 /// A path with these text settings and these mapped nodes.
-pub fn path(settings: &[(&str, &str)], nodes: &[(u16, &str)]) -> PathSpec {
+pub(crate) fn path(settings: &[(&str, &str)], nodes: &[(u16, &str)]) -> PathSpec {
     let text = |value: &str| SettingValue::Text(value.to_owned());
     PathSpec {
         protocol: "opcua",
@@ -31,7 +31,7 @@ pub fn path(settings: &[(&str, &str)], nodes: &[(u16, &str)]) -> PathSpec {
 }
 
 /// A request to play devices with the kit's points.
-pub fn request(devices: &[(&str, PathSpec)]) -> HostRequest {
+pub(crate) fn request(devices: &[(&str, PathSpec)]) -> HostRequest {
     let device = |(name, path): &(&str, PathSpec)| HostedDevice {
         device: DeviceId::from(*name),
         points: conformance::points(),
@@ -47,12 +47,12 @@ pub fn request(devices: &[(&str, PathSpec)]) -> HostRequest {
 }
 
 /// Plays one device.
-pub async fn host(name: &str, path: PathSpec) -> Host {
+pub(crate) async fn host(name: &str, path: PathSpec) -> Host {
     OpcUa::new().host(request(&[(name, path)])).await.expect("the server starts")
 }
 
 /// A link's context for a device with the kit's points.
-pub fn context(name: &str, path: &PathSpec, address: SocketAddr) -> LinkContext {
+pub(crate) fn context(name: &str, path: &PathSpec, address: SocketAddr) -> LinkContext {
     let mut path = path.clone();
     path.settings
         .entry("addr".to_owned())
@@ -68,15 +68,15 @@ pub fn context(name: &str, path: &PathSpec, address: SocketAddr) -> LinkContext 
 }
 
 /// Waits for something that must happen.
-pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(out) => out,
-        Err(_) => panic!("waited in vain for {what}"),
+        Err(late) => panic!("waited in vain for {what}: {late}"),
     }
 }
 
 /// The next frame.
-pub async fn frame(link: &mut Connection) -> Frame {
+pub(crate) async fn frame(link: &mut Connection) -> Frame {
     soon("a frame", async {
         loop {
             match link.events.recv().await {
@@ -90,7 +90,7 @@ pub async fn frame(link: &mut Connection) -> Frame {
 }
 
 /// The reason for which the link closes.
-pub async fn closed(link: &mut Connection) -> String {
+pub(crate) async fn closed(link: &mut Connection) -> String {
     soon("the link to close", async {
         loop {
             match link.events.recv().await {
@@ -105,7 +105,7 @@ pub async fn closed(link: &mut Connection) -> String {
 
 /// Answers like a device: refuses 666 and everything that is no number, reverses session bytes.
 /// Gives the values that were taken.
-pub fn answer(message: DeviceMessage) -> Option<f64> {
+pub(crate) fn answer(message: DeviceMessage) -> Option<f64> {
     match message {
         DeviceMessage::Write { value, reply, .. } if value.is_nan() || value == 666.0 => {
             let _ = reply.send(Err("not with me".to_owned()));

@@ -13,7 +13,7 @@ use crate::{FlowMail, FrameMail, Reading, Session, TwinPlan, session::Admission}
 /// A written setpoint that is not reported back after this time has not arrived.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(3);
 /// Longest gap that the model bridges; after a longer one it starts from the measurement.
-const MAX_BRIDGE: Duration = Duration::from_secs(60);
+const MAX_BRIDGE: Duration = Duration::from_mins(1);
 
 impl TwinCore {
     pub(super) fn on_frame(
@@ -46,6 +46,7 @@ impl TwinCore {
             }
         }
         let mut changes = Changes::new();
+        self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
         let mut not_finite = None;
         let mut seen_finite = false;
         let first_time = frame.samples.iter().find_map(|s| s.source_time).unwrap_or(frame.received);
@@ -199,6 +200,9 @@ impl TwinCore {
         if !self.session.is_open(now) {
             return;
         }
+        let mut changes = Changes::new();
+        self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
+        self.on_alarms(plan, &changes, now, out);
         for point in &mut self.points {
             if point.value.is_some() {
                 point.confirmed = now;

@@ -16,9 +16,8 @@ impl TwinCore {
     ) {
         self.datagrams = mail.datagrams;
         self.path = Some((mail.rank, mail.endpoint, mail.switches));
-        let mut changes = Changes::new();
-        self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
-        self.on_alarms(plan, &changes, now, out);
+        // A loss of communication ends with a word of the device itself, not with a connection:
+        // behind a broker the device may still be dead.
         match self.session.begin(plan, now) {
             Some(challenge) => {
                 out.push(Effect::Exchange(challenge));
@@ -77,6 +76,7 @@ impl TwinCore {
         match result {
             Ok(()) => {
                 self.alarms.clear(Condition::Session, "", now, &mut changes);
+                self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
                 if self.phase != TwinState::Shadowed {
                     self.enter(TwinState::Bound, Reason::AwaitingValues, now);
                 }

@@ -279,7 +279,7 @@ impl Clone for TwinCore {
             model_time: self.model_time,
             inflows: self.inflows.clone(),
             alarms: self.alarms.clone(),
-            ledger: self.ledger.clone(),
+            ledger: self.ledger,
             paid_until: self.paid_until,
             datagrams: self.datagrams,
             restarts: self.restarts,
@@ -307,7 +307,7 @@ impl Clone for TwinCore {
         self.model_time = source.model_time;
         self.inflows.clone_from(&source.inflows);
         self.alarms.clone_from(&source.alarms);
-        self.ledger.clone_from(&source.ledger);
+        self.ledger = source.ledger;
         self.paid_until = source.paid_until;
         self.datagrams = source.datagrams;
         self.restarts = source.restarts;

@@ -47,7 +47,7 @@ impl TwinCore {
     pub fn vital(&self, plan: &TwinPlan) -> Vital {
         Vital {
             alarms: self.alarms.snapshot(),
-            ledger: self.ledger.clone(),
+            ledger: self.ledger,
             points: self
                 .points
                 .iter()

@@ -3,32 +3,34 @@
 //! The console is the real one; it watches for a while first, so that its trends have something
 //! to show. Absent: keys, and so everything that acts on the plant.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fs, path::Path, sync::Arc, thread, time::Duration};
 
 use plantwin_model::{DeviceId, LinkView, PlantView};
 use plantwin_tui::{App, Event, Options, Screen, to_svg};
+use tokio::sync::watch;
 
-use crate::{
-    control::Attached,
-    exit::{Code, Failure, OrExit},
-};
+use crate::exit::{Code, Failure, OrExit};
 
 /// Columns and rows of a picture.
 const SIZE: (u16, u16) = (112, 34);
 /// As on a terminal: the longest delay of a new snapshot.
 const TICK: Duration = Duration::from_millis(100);
 
+type Views = watch::Receiver<Arc<PlantView>>;
+
 /// Watches the plant for `lasts`, then draws each screen into `folder`.
 ///
 /// The screen of one twin shows `twin`, or the one whose alarm stands first, or the first.
 pub(crate) fn take(
-    attached: &Attached,
+    mut view: Views,
     options: &Options,
     folder: &Path,
     lasts: Duration,
     twin: Option<&str>,
 ) -> Result<Code, Failure> {
-    let mut view = attached.view.clone();
     let mut app = App::new(Arc::clone(&view.borrow_and_update()), options);
     app.update(Event::Resize(SIZE.0, SIZE.1));
     if let Some(twin) = twin {
@@ -60,14 +62,13 @@ pub(crate) fn take(
         }
         app.open(screen);
         let file = folder.join(format!("{name}.svg"));
-        fs::write(&file, to_svg(&app.render(SIZE.0, SIZE.1)))
-            .map_err(|e| Code::Unavailable.failure(format!("cannot write {}: {e}", file.display())))?;
+        fs::write(&file, to_svg(&app.render(SIZE.0, SIZE.1))).map_err(|e| {
+            Code::Unavailable.failure(format!("cannot write {}: {e}", file.display()))
+        })?;
         println!("{}", file.display());
     }
     Ok(Code::Ok)
 }
-
-type Views = tokio::sync::watch::Receiver<Arc<PlantView>>;
 
 fn follow(view: &mut Views, app: &mut App, options: &Options) {
     app.update(Event::Tick(options.clock.now()));

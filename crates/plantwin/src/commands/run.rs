@@ -31,7 +31,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Code, Failure> {
 pub(crate) fn plant(spec: PlantSpec, how: &HowArgs) -> Result<Code, Failure> {
     let stop = stop_flag().or_exit(Code::Unavailable)?;
     let console = !how.headless && io::stdout().is_terminal() && io::stdin().is_terminal();
-    let place = Place::prepare(&spec.name, how.data.as_deref())?;
+    let mut place = Place::prepare(&spec.name, how.data.as_deref())?;
     let log = place.log();
     let target =
         if console { logging::Target::File(&log) } else { logging::Target::Stderr };
@@ -49,6 +49,7 @@ pub(crate) fn plant(spec: PlantSpec, how: &HowArgs) -> Result<Code, Failure> {
         tracing::warn!("{warning}");
         eprintln!("plantwin: {warning}");
     }
+    place.take();
     let server = Server::start(&place.socket(), &plant)?;
     let wall: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
     if let Some(lasts) = how.lasts {

@@ -14,7 +14,7 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {
     let line = lines
         .next()
         .ok_or_else(|| Code::Unavailable.failure("the plant closed the connection"))?
-        .or_exit(Code::Unavailable)?;
+        .map_err(|e| Code::Unavailable.failure(format!("the plant did not answer: {e}")))?;
     if args.json {
         println!("{line}");
         return Ok(Code::Ok);

@@ -43,7 +43,13 @@ pub(crate) fn tui(args: &TuiArgs) -> Result<Code, Failure> {
         ..options(args.look, clock)
     };
     if let Some(folder) = &args.pictures {
-        return pictures::take(&attached, &options, folder, args.lasts, args.twin.as_deref());
+        return pictures::take(
+            attached.view.clone(),
+            &options,
+            folder,
+            args.lasts,
+            args.twin.as_deref(),
+        );
     }
     plantwin_tui::run(attached.view.clone(), Arc::clone(&attached.commands), options)
         .or_exit(Code::Unavailable)?;

@@ -16,40 +16,47 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     /// Link by which the plant is found by its name, if its folder is elsewhere.
     link: Option<PathBuf>,
+    /// Whether socket and link are this plant's own.
+    taken: bool,
 }
 
 impl Place {
     /// For a plant that is about to run: its data folder, or one for this boot only.
     pub(crate) fn prepare(plant: &str, data: Option<&Path>) -> Result<Self, Failure> {
         let named = runtime_folder().map(|r| r.join(plant));
-        let place = match data {
-            Some(data) => {
-                make_private(data).map_err(|e| cannot("make", data, &e))?;
-                let link = named.ok().filter(|link| {
-                    // Only a link of ours is replaced, never a folder in use.
-                    let _ = fs::remove_file(link);
-                    let made = link.parent().map(make_private);
-                    matches!(made, Some(Ok(()))) && absolute(data).is_ok_and(|d| symlink(d, link).is_ok())
-                });
-                Self { folder: data.to_path_buf(), link }
-            }
+        let (folder, link) = match data {
+            Some(data) => (data.to_path_buf(), named.ok()),
             None => {
                 let folder = named?;
                 if folder.is_symlink() {
                     let _ = fs::remove_file(&folder);
                 }
-                make_private(&folder).map_err(|e| cannot("make", &folder, &e))?;
-                Self { folder, link: None }
+                (folder, None)
             }
         };
-        if alive(&place.socket()) {
+        make_private(&folder).map_err(|e| cannot("make", &folder, &e))?;
+        if alive(&folder.join(SOCKET)) {
             return Err(Code::Retry.failure(format!(
                 "plant {plant} runs already in {}; attach to it with `plantwin tui`, or run it \
                  with another --data folder",
-                place.folder.display()
+                folder.display()
             )));
         }
-        Ok(place)
+        Ok(Self { folder, link, taken: false })
+    }
+
+    /// The plant runs: makes it known by its name. Only from here on is there anything to remove
+    /// in the end; a start that failed must not touch what belongs to the plant that was first.
+    pub(crate) fn take(&mut self) {
+        self.taken = true;
+        let folder = &self.folder;
+        self.link.take_if(|link| {
+            // Only a link of ours is replaced, never a folder in use.
+            let _ = fs::remove_file(&*link);
+            let made = link.parent().map(make_private);
+            let linked = absolute(folder).is_ok_and(|d| symlink(d, link).is_ok());
+            !(matches!(made, Some(Ok(()))) && linked)
+        });
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -63,6 +70,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if !self.taken {
+            return;
+        }
         let _ = fs::remove_file(self.socket());
         if let Some(link) = &self.link {
             let _ = fs::remove_file(link);

@@ -31,6 +31,9 @@ const UPDATE_EVERY: Duration = Duration::from_millis(250);
 /// A client that takes nothing for this long is dropped.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
+/// A client that has not said what it wants by then gives its place to another.
+const ASK_WITHIN: Duration = Duration::from_secs(3);
+
 /// The running server. Dropping it closes the socket.
 pub(crate) struct Server {
     stop: Option<oneshot::Sender<()>>,
@@ -117,7 +120,7 @@ async fn client(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(REQUEST_LIMIT as u64));
-    reader.read_line(&mut line).await?;
+    tokio::time::timeout(ASK_WITHIN, reader.read_line(&mut line)).await??;
     if line.is_empty() {
         return Ok(());
     }

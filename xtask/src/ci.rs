@@ -1,0 +1,53 @@
+//! What must pass before a change is taken.
+//!
+//! One profile and one set of features throughout, so that nothing is built twice that need not
+//! be. Absent: installing tools (see `.ci/run`), fuzzing, benchmarks.
+
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::Result;
+
+use crate::steps::{Steps, binary, cargo};
+
+/// Format, lints, tests and documentation.
+pub(crate) fn everything() -> Result<ExitCode> {
+    let mut steps = Steps::default();
+    steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    steps.run("lints", &mut cargo(&clippy))?;
+    run_tests(&mut steps)?;
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps"]);
+    steps.run("documentation", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(steps.finish())
+}
+
+/// The tests alone.
+pub(crate) fn tests() -> Result<ExitCode> {
+    let mut steps = Steps::default();
+    run_tests(&mut steps)?;
+    Ok(steps.finish())
+}
+
+fn run_tests(steps: &mut Steps) -> Result<()> {
+    // The binary of the end-to-end tests together with all tests: with the same features, so that
+    // no dependency is built twice, and before them, so that none waits for it within its limit.
+    steps.run("build", &mut cargo(&["build", "--workspace", "--bins", "--tests"]))?;
+    if has_nextest() {
+        let mut tests = cargo(&["nextest", "run", "--workspace"]);
+        if std::env::var_os("CI").is_some() {
+            tests.args(["--profile", "ci"]);
+        }
+        steps.run("tests", tests.env("PLANTWIN_BINARY", binary()))?;
+    } else {
+        println!("\ncargo-nextest is not installed: the tests run under `cargo test`");
+        let args =
+            ["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"];
+        steps.run("tests", cargo(&args).env("PLANTWIN_BINARY", binary()))?;
+    }
+    steps.run("doc tests", &mut cargo(&["test", "--workspace", "--doc"]))
+}
+
+fn has_nextest() -> bool {
+    let mut command: Command = cargo(&["nextest", "--version"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
