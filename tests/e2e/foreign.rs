@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use plantwin_tests::{Peer, Plant, available, changed, free_port, wait_for, wait_until};
 use serde_json::Value;
 
-use crate::{command, is_near, is_shadowed, point, value};
+use crate::{coap_client, command, first_of, is_near, is_shadowed, point, value};
 
 /// The one word.
 const PHYSICAL: (&str, &str) = (r#"mode = "simulated""#, r#"mode = "physical""#);
@@ -183,20 +183,10 @@ fn a_dead_device_behind_a_living_broker_has_one_alarm_that_does_not_come_and_go(
     plant.wait_no_alarm("rig.comm-loss");
 }
 
-/// The program under one of its Debian names.
-fn first_of(programs: &[&'static str]) -> Option<&'static str> {
-    let exists = |p: &&&str| {
-        let found =
-            std::process::Command::new("sh").args(["-c", &format!("command -v {p}")]).output();
-        found.is_ok_and(|o| o.status.success())
-    };
-    programs.iter().find(exists).copied()
-}
-
 #[test]
 fn a_physical_coap_server_is_observed_and_obeys_and_may_go_and_come_back() {
     let server = first_of(&["coap-server", "coap-server-notls", "coap-server-openssl"]);
-    let client = first_of(&["coap-client", "coap-client-notls", "coap-client-openssl"]);
+    let client = coap_client();
     let (Some(server), Some(client)) = (server, client) else {
         assert!(!available(&["coap-server", "coap-client"]));
         return;

@@ -67,3 +67,18 @@ fn command(plant: &Plant, words: &[&str]) {
 fn is_shadowed(twin: &Value) -> bool {
     twin["state"] == "shadowed"
 }
+
+/// The program under one of its Debian names.
+fn first_of(programs: &[&'static str]) -> Option<&'static str> {
+    let exists = |p: &&&str| {
+        let found =
+            std::process::Command::new("sh").args(["-c", &format!("command -v {p}")]).output();
+        found.is_ok_and(|o| o.status.success())
+    };
+    programs.iter().find(exists).copied()
+}
+
+/// libcoap's client under one of its names.
+fn coap_client() -> Option<&'static str> {
+    first_of(&["coap-client", "coap-client-notls", "coap-client-openssl"])
+}

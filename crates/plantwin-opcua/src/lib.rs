@@ -17,7 +17,7 @@
 //! its URI, since an index is only valid within one run of a server (OPC UA Part 3, 8.2.2).
 //!
 //! Bytes of a link are counted at its socket. The server library offers no such hook, so the
-//! bytes of a played device are computed from what is sent on its behalf (see [`traffic`]).
+//! bytes of a played device are computed from what is sent on its behalf (module `traffic`).
 //!
 //! Absent: reconnecting (whoever called decides), events, history, structured values, discovery
 //! servers, per-device users on a shared server.
@@ -33,7 +33,7 @@ mod outlet;
 mod pki;
 mod station;
 mod subscribe;
-pub mod traffic;
+mod traffic;
 mod transport;
 mod value;
 

@@ -9,7 +9,7 @@ use opcua::{
     types::{
         AttributeId, DataChangeFilter, DataChangeTrigger, Error, ExtensionObject,
         MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NodeId, ReadValueId,
-        StatusCode, TimestampsToReturn, Variant,
+        StatusCode, TimestampsToReturn, VariableId, Variant,
     },
 };
 use plantwin_adapter::{LinkContext, LinkError};
@@ -50,8 +50,7 @@ pub(crate) async fn subscribe(
     context: &LinkContext,
 ) -> Result<Subscribed, LinkError> {
     let broken = |error: Error| unreachable(config, error);
-    let namespaces = session.read_namespace_array().await.map_err(broken)?;
-    let namespace = namespaces.get_index(&config.namespace);
+    let namespace = namespace(session, &config.namespace).await.map_err(broken)?;
     let nodes: Vec<Option<NodeId>> = config.points.iter().map(|n| n.resolve(namespace)).collect();
     let sequence = config.own("sequence").resolve(namespace);
 
@@ -120,6 +119,19 @@ pub(crate) async fn subscribe(
         .resolve(namespace)
         .and_then(|method| Some((NodeId::new(namespace?, config.prefix.as_str()), method)));
     Ok(Subscribed { pending, targets, exchange, silence: silence.map_err(broken)? })
+}
+
+/// Index of a namespace on this server, if it has it.
+///
+/// The library's own look-up panics on an answer without values.
+async fn namespace(session: &Session, uri: &str) -> Result<Option<u16>, Error> {
+    let id = read_id(VariableId::Server_NamespaceArray.into(), AttributeId::Value);
+    let read = session.read(&[id], TimestampsToReturn::Neither, 0.0).await?;
+    let Some(Variant::Array(all)) = read.into_iter().next().and_then(|v| v.value) else {
+        return Err(Error::new(StatusCode::BadNoValue, "the server names no namespaces"));
+    };
+    let at = all.values.iter().position(|v| matches!(v, Variant::String(s) if s.as_ref() == uri));
+    Ok(at.and_then(|at| u16::try_from(at).ok()))
 }
 
 /// Creates the subscription and gives the longest silence to expect of it.
