@@ -177,6 +177,7 @@ fn exit_codes_tell_a_wrong_call_from_an_absent_plant_from_a_wrong_file() {
         &["run", &cstr, "--speed", "0"],
         &["run", &cstr, "--for", "soon"],
         &["run", &cstr, "--simulate", ","],
+        &["run", &cstr, "--simulate", "nobody"],
         &["nonsense"],
         &["command", "pump1.voltage=much"],
         &["command", "pump1"],
@@ -199,7 +200,6 @@ fn exit_codes_tell_a_wrong_call_from_an_absent_plant_from_a_wrong_file() {
         &["run", "broken.toml", "--headless"][..],
         &["check", "broken.toml"],
         &["run", "absent.toml"],
-        &["run", &cstr, "--simulate", "nobody"],
     ] {
         assert_eq!(code(wrong), Some(78), "{wrong:?}");
     }

@@ -20,9 +20,7 @@ mod schema;
 mod traffic;
 
 pub use clock::{ManualClock, SystemClock};
-pub use device::{
-    DeviceMessage, DevicePort, Host, HostRequest, HostedDevice, Measurement, Outlet,
-};
+pub use device::{DeviceMessage, DevicePort, Host, HostRequest, HostedDevice, Measurement, Outlet};
 pub use error::LinkError;
 pub use link::{Connection, Control, Frame, LinkContext, LinkEvent, PointWrite, Sample, Tasks};
 pub use registry::Registry;

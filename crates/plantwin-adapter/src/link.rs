@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use plantwin_model::{Clock, DeviceId, PathSpec, PointIx, PointSpec, Quality, Timestamp};
+use plantwin_model::{Clock, DeviceId, Flaw, PathSpec, PointIx, PointSpec, Quality, Timestamp};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -78,6 +78,15 @@ pub struct Frame {
     pub sequence: Option<u64>,
     /// Values.
     pub samples: SmallVec<[Sample; 4]>,
+}
+
+impl Frame {
+    /// Whether it holds nothing but values of the past, such as a broker's retained messages: no
+    /// word of the device. An empty one does not: somebody sent it.
+    pub fn is_past(&self) -> bool {
+        let past = |s: &Sample| s.quality == Quality::Uncertain(Flaw::Stale);
+        !self.samples.is_empty() && self.samples.iter().all(past)
+    }
 }
 
 /// One value off the wire, in the point's unit.

@@ -93,8 +93,7 @@ impl DeviceTask {
         let now = self.clock.now();
         let mut agent = self.agent.lock().await;
         if agent.needs_token(now) {
-            let token =
-                self.authority.issue(&self.port.device, now).map_err(|e| e.to_string())?;
+            let token = self.authority.issue(&self.port.device, now).map_err(|e| e.to_string())?;
             agent.accept(token).map_err(|e| e.to_string())?;
         }
         agent.answer(request, now).map_err(|e| e.to_string())

@@ -14,9 +14,7 @@ use std::{
 use futures_util::future::try_join_all;
 use plantwin_adapter::{Host, HostRequest, HostedDevice, Protocol, Registry, Tasks};
 use plantwin_authority::{Authority, DeviceAgent};
-use plantwin_model::{
-    Clock, DeviceIx, Mode, PathSpec, PlantSpec, PointSpec, SettingValue,
-};
+use plantwin_model::{Clock, DeviceIx, Mode, PathSpec, PlantSpec, PointSpec, SettingValue};
 use plantwin_physics::PlantSim;
 use tokio::sync::{Mutex, mpsc};
 
@@ -99,7 +97,8 @@ impl Field {
         let groups = group(&plant, &registry, &hubs)?;
         let points: Vec<Arc<[PointSpec]>> =
             plant.devices.iter().map(|d| d.kind.points.as_slice().into()).collect();
-        let hosts = try_join_all(groups.iter().map(|g| start_host(g, &plant, &points, &clock))).await?;
+        let hosts =
+            try_join_all(groups.iter().map(|g| start_host(g, &plant, &points, &clock))).await?;
 
         let (setpoints, incoming) = sync_channel(SETPOINT_QUEUE);
         let mut outlets: Vec<Vec<Option<mpsc::Sender<Told>>>> =
@@ -160,10 +159,9 @@ impl Drop for Field {
 
 fn listen_address(plant: &PlantSpec, protocol: &str) -> Result<Option<SocketAddr>, FieldError> {
     let Some(text) = plant.listen.get(protocol) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| FieldError::Address {
-        protocol: protocol.to_owned(),
-        address: text.clone(),
-    })
+    text.parse()
+        .map(Some)
+        .map_err(|_| FieldError::Address { protocol: protocol.to_owned(), address: text.clone() })
 }
 
 /// Simulated devices by server: those at one address of one protocol share it.
@@ -246,10 +244,9 @@ fn agent_of(
     }
     let spec = &plant.devices[ix.index()];
     let zone = &plant.zones[usize::from(spec.zone.0)].id;
-    let credentials = authority.enrol(&spec.id, zone).map_err(|e| FieldError::Enrol {
-        device: spec.id.to_string(),
-        cause: e.to_string(),
-    })?;
+    let credentials = authority
+        .enrol(&spec.id, zone)
+        .map_err(|e| FieldError::Enrol { device: spec.id.to_string(), cause: e.to_string() })?;
     let agent = Arc::new(Mutex::new(DeviceAgent::new(credentials)));
     agents.insert(ix, Arc::clone(&agent));
     Ok(agent)

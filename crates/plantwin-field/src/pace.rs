@@ -104,7 +104,8 @@ impl Pacer {
         if late > GIVE_UP_AFTER.mul_f64(self.clock.speed().max(1.0)) {
             let skipped = (late.as_nanos() / self.step.as_nanos().max(1)) as u64;
             self.stats.skipped.fetch_add(skipped, Relaxed);
-            self.start = self.start.plus(self.step.saturating_mul(skipped.min(u64::from(u32::MAX)) as u32));
+            self.start =
+                self.start.plus(self.step.saturating_mul(skipped.min(u64::from(u32::MAX)) as u32));
             tracing::warn!(skipped, "the plant's thread was held up; steps were left out");
         }
         self.tick += 1;

@@ -15,9 +15,7 @@ use std::{
 };
 
 use plantwin_adapter::{Measurement, Sample};
-use plantwin_model::{
-    DeviceIx, Mode, PlantSpec, PointIx, Quality, ScenarioAction, Timestamp,
-};
+use plantwin_model::{DeviceIx, Mode, PlantSpec, PointIx, Quality, ScenarioAction, Timestamp};
 use plantwin_physics::{PlantSim, Sensor};
 use tokio::sync::mpsc;
 
@@ -79,8 +77,7 @@ impl Plant {
             })
             .collect();
         // The first report of every device comes with the first step: an operator waits for it.
-        let due =
-            devices.iter().flatten().map(|d| Reverse((Duration::ZERO, d.ix.0))).collect();
+        let due = devices.iter().flatten().map(|d| Reverse((Duration::ZERO, d.ix.0))).collect();
         Self {
             sim,
             devices,
@@ -175,8 +172,7 @@ impl Plant {
         };
         let samples = device.sensors.iter_mut().zip(&self.truth).enumerate().map(sample).collect();
         device.sequence += 1;
-        let measurement =
-            Arc::new(Measurement { time: now, sequence: device.sequence, samples });
+        let measurement = Arc::new(Measurement { time: now, sequence: device.sequence, samples });
         for outlet in device.paths.iter().flatten() {
             if outlet.try_send(Told::Measured(Arc::clone(&measurement))).is_err() {
                 self.stats.drop_one();

@@ -29,8 +29,8 @@ pub struct PlantSpec {
     pub variants: Vec<String>,
     /// Zones in file order.
     pub zones: Vec<ZoneSpec>,
-    /// Devices in file order.
-    pub devices: Vec<DeviceSpec>,
+    /// Devices in file order; shared, because a twin, its line and its plan all hold theirs.
+    pub devices: Vec<Arc<DeviceSpec>>,
     /// What flows from one device's model into another's.
     pub flows: Vec<FlowSpec>,
     /// Steps and faults over time.

@@ -34,6 +34,10 @@
 //! A payload that cannot be read is a sample of quality `Bad(Malformed)`, never the end of a
 //! link.
 //!
+//! A message that the broker retained is no word of the device: its values are `Uncertain(Stale)`
+//! unless their own time `t` is younger than three periods of the device, and what cannot be read
+//! in it is passed over.
+//!
 //! Absent: TLS (the TLS feature of the client library pins a webpki with four advisories,
 //! RUSTSEC-2026-0049, -0098, -0099 and -0104; put a TLS proxy in front of a remote broker),
 //! MQTT 5 properties, QoS 2, reconnecting of links (the runtime decides when and where), and

@@ -15,9 +15,9 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{
-    Connection, Control, LinkContext, LinkError, LinkEvent, PointWrite, Tasks, Traffic,
+    Connection, Control, Frame, LinkContext, LinkError, LinkEvent, PointWrite, Tasks, Traffic,
 };
-use plantwin_model::Clock;
+use plantwin_model::{Clock, Flaw, Quality, Timestamp};
 use rumqttc::{Incoming, Publish, QoS};
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +31,8 @@ use crate::{
 const EVENTS: usize = 64;
 /// Session questions that may wait for their answer at once.
 const ASKED: usize = 64;
+/// A retained value with a time of its own counts as live up to this many periods of the device.
+const FRESH_PERIODS: f64 = 3.0;
 /// Longest session message, bytes.
 pub(crate) const MAX_EXCHANGE: usize = 4096;
 
@@ -72,6 +74,11 @@ async fn join(
         refuse: format!("{session}refuse/{word}/"),
         asked: Arc::clone(&asked),
         topics: config.topics,
+        // The periods of a link are wall time, the times of a plant its own.
+        fresh: Duration::try_from_secs_f64(
+            context.period.as_secs_f64() * FRESH_PERIODS * context.clock.speed(),
+        )
+        .unwrap_or_default(),
         clock: context.clock,
         events: sender,
     };
@@ -125,6 +132,8 @@ struct Listener {
     /// Topic of refusals without their number.
     refuse: String,
     asked: Asked,
+    /// Greatest age of a retained value that counts as live, in the plant's time.
+    fresh: Duration,
     clock: Arc<dyn Clock>,
     events: mpsc::Sender<LinkEvent>,
 }
@@ -161,7 +170,14 @@ impl Listener {
         let topic = message.topic.as_str();
         if let Some(route) = self.topics.routes.get(topic) {
             let now = self.clock.now();
-            let frame = payload::decode(route, &self.topics.native, &message.payload, now);
+            let mut frame = payload::decode(route, &self.topics.native, &message.payload, now);
+            if message.retain {
+                mark_retained(&mut frame, self.fresh);
+                if frame.samples.is_empty() {
+                    tracing::debug!(topic, "a retained message without a value was passed over");
+                    return None;
+                }
+            }
             return Some(LinkEvent::Frame(frame));
         }
         if topic == self.topics.status {
@@ -186,6 +202,23 @@ impl Listener {
             let _ = waiting.send(answer);
         }
     }
+}
+
+/// Marks what a broker kept for whoever comes: its device may be long dead, so a value passes as
+/// live only if it says itself that it is young. What cannot be used is dropped, since that the
+/// device once said something unreadable tells nothing of now.
+fn mark_retained(frame: &mut Frame, fresh: Duration) {
+    let now = frame.received;
+    // A time ahead of the plant's clock by as much is no better than one as far behind.
+    let is_young = |t: Timestamp| now.since(t).max(t.since(now)) < fresh;
+    frame.samples.retain(|sample| {
+        if sample.source_time.is_some_and(is_young) {
+            return true;
+        }
+        let usable = sample.value.is_finite() && !sample.quality.is_bad();
+        sample.quality = Quality::Uncertain(Flaw::Stale);
+        usable
+    });
 }
 
 struct MqttControl {

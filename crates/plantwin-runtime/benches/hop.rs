@@ -18,16 +18,15 @@ use serde::{Deserialize, Serialize};
 /// Messages between two looks at the rest of the thread, as a busy sender would have it.
 const BATCH: u64 = 64;
 
-/// 128 bytes once encoded.
+/// Sixteen values, 128 bytes once encoded.
 #[derive(Serialize, Deserialize)]
 struct Load {
-    values: [u64; 16],
+    values: [f64; 16],
 }
 
 impl Load {
-    /// Large numbers: postcard writes small ones in fewer bytes.
-    const fn new(i: u64) -> Self {
-        Self { values: [i | (1 << 50); 16] }
+    fn new(i: u64) -> Self {
+        Self { values: [i as f64; 16] }
     }
 }
 
@@ -96,11 +95,14 @@ fn session() -> (Session, Session) {
 }
 
 /// Runs `count` hops into a sink on this thread.
-fn actix_hops(count: u64, mut post: impl FnMut(&actix::Addr<Sink>, u64), opener: Opener) -> Duration {
+fn actix_hops(
+    count: u64,
+    mut post: impl FnMut(&actix::Addr<Sink>, u64),
+    opener: Opener,
+) -> Duration {
     System::new().block_on(async move {
         let (done, finished) = tokio::sync::oneshot::channel();
-        let sink =
-            Sink { opener, scratch: Vec::new(), seen: 0, done: Some((count, done)) }.start();
+        let sink = Sink { opener, scratch: Vec::new(), seen: 0, done: Some((count, done)) }.start();
         tokio::task::yield_now().await;
         let started = now();
         for i in 0..count {

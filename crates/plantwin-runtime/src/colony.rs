@@ -98,6 +98,11 @@ const fn twin_party(ix: DeviceIx) -> PartyId {
     PartyId((1 << 32) | ix.0 as u64)
 }
 
+/// The twin behind a party, for whoever finds it in a header.
+pub(crate) const fn twin_of(party: PartyId) -> Option<DeviceIx> {
+    if party.0 >> 32 == 1 { Some(DeviceIx(party.0 as u32)) } else { None }
+}
+
 const fn line_party(ix: DeviceIx) -> PartyId {
     PartyId((2 << 32) | ix.0 as u64)
 }
@@ -136,8 +141,7 @@ impl Colony {
         let mut outlets: Vec<Vec<FlowOutlet>> = plant.devices.iter().map(|_| vec![]).collect();
         let mut openers: Vec<Vec<Opener>> = plant.devices.iter().map(|_| vec![]).collect();
         for (flow, place) in plant.flows.iter().zip(&flows.places) {
-            let (giver, taker) =
-                keys.pair(twin_party(flow.from), twin_party(flow.to))?;
+            let (giver, taker) = keys.pair(twin_party(flow.from), twin_party(flow.to))?;
             outlets[flow.from.index()].push(FlowOutlet {
                 mailbox: mailboxes[flow.to.index()].clone(),
                 sealer: giver.0,
@@ -146,19 +150,18 @@ impl Colony {
             openers[flow.to.index()].push(taker.1);
         }
 
-        let mut station_openers = HashMap::with_capacity(plant.devices.len());
+        let mut station_openers = Vec::with_capacity(plant.devices.len());
         let mut twins = Vec::with_capacity(plant.devices.len());
         for (((device, seat), mailbox), (outlets, mut openers)) in
             plant.devices.iter().zip(seats).zip(mailboxes).zip(outlets.into_iter().zip(openers))
         {
             let ix = device.ix;
             let (twin_end, station_end) = keys.pair(twin_party(ix), STATION)?;
-            station_openers.insert(twin_party(ix), (ix, device.id.clone(), station_end.1));
+            station_openers.push((device.id.clone(), station_end.1));
             let (line_end, twin_from_line) = keys.pair(line_party(ix), twin_party(ix))?;
             openers.insert(0, twin_from_line.1);
             let orders = lines.then(|| mpsc::channel(ORDERS));
-            let settlement =
-                Settlement { arbiter: usize::from(device.zone.0) % threads.len() };
+            let settlement = Settlement { arbiter: usize::from(device.zone.0) % threads.len() };
             let init = TwinInit {
                 plan: Arc::new(kinds.plan(&plant, device, &flows, &verifier, saver.is_some())?),
                 sealing: Sealing { openers, station: twin_end.0 },
@@ -188,7 +191,8 @@ impl Colony {
 
         let outcomes = Arc::new(Outcomes::new(Arc::clone(&clock)));
         let mut book = book::Book::new(Arc::clone(&plant), MAILBOX, endpoints, now);
-        let first = book.snapshot(now, true).unwrap_or_else(|| PlantView::empty(&plant.name).into());
+        let first =
+            book.snapshot(now, true).unwrap_or_else(|| PlantView::empty(&plant.name).into());
         let (publish, view) = watch::channel(first);
         let init = StationInit {
             book,
@@ -200,12 +204,8 @@ impl Colony {
             steps,
             notes: notes_in,
         };
-        let watcher = Watcher {
-            device: DeviceIx(u32::MAX),
-            clock,
-            notes: notes.clone(),
-            chance: plant.seed,
-        };
+        let watcher =
+            Watcher { device: DeviceIx(u32::MAX), clock, notes: notes.clone(), chance: plant.seed };
         station_seat.guard(
             &threads[threads.len() - 1].handle(),
             RestartPolicy::default(),
@@ -232,7 +232,8 @@ impl Keys {
     /// Runs the mailbox handshake between two parties and returns the end of each.
     fn pair(&self, a: PartyId, b: PartyId) -> Result<(End, End), RuntimeError> {
         let secret = self.distributor.pair_secret(a, b);
-        let (ours, theirs) = plantwin_seal::Session::pair(&secret, a, b, self.now).map_err(keys_error)?;
+        let (ours, theirs) =
+            plantwin_seal::Session::pair(&secret, a, b, self.now).map_err(keys_error)?;
         Ok(((ours.sealer, ours.opener), (theirs.sealer, theirs.opener)))
     }
 }
@@ -262,7 +263,7 @@ impl Kinds {
     fn plan(
         &self,
         plant: &PlantSpec,
-        device: &DeviceSpec,
+        device: &Arc<DeviceSpec>,
         flows: &Flows,
         verifier: &Arc<Verifier>,
         saves: bool,
@@ -271,7 +272,7 @@ impl Kinds {
         let profile = plantwin_energy::Profile::by_name(&device.energy_profile)
             .ok_or_else(|| RuntimeError::Energy(device.energy_profile.clone()))?;
         Ok(TwinPlan {
-            device: Arc::new(device.clone()),
+            device: Arc::clone(device),
             zone: plant.zones[usize::from(device.zone.0)].id.clone(),
             model: model.clone(),
             alarms: Arc::clone(alarms),

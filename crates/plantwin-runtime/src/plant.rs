@@ -11,9 +11,7 @@ use std::{
 use plantwin_adapter::{Registry, SystemClock};
 use plantwin_authority::Authority;
 use plantwin_field::{Field, FieldRequest};
-use plantwin_model::{
-    Clock, CommandSender, DeviceId, PathSpec, PlantSpec, PlantView, Role,
-};
+use plantwin_model::{Clock, CommandSender, DeviceId, PathSpec, PlantSpec, PlantView, Role};
 use plantwin_store::{SledStore, Store, Tree};
 use plantwin_twin::Vital;
 use tokio::sync::{oneshot, watch};
@@ -89,7 +87,8 @@ impl RunningPlant {
             }
             None => (None, HashMap::new()),
         };
-        let authority = Arc::new(Authority::generate().map_err(|e| RuntimeError::Keys(e.to_string()))?);
+        let authority =
+            Arc::new(Authority::generate().map_err(|e| RuntimeError::Keys(e.to_string()))?);
         let io = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(FIELD_THREADS)
             .thread_name("field")
@@ -220,7 +219,7 @@ impl Parts {
         for ((device, paths), twin) in plant.devices.iter().zip(self.paths).zip(colony.twins) {
             let Some((orders, orders_in)) = twin.orders else { continue };
             let line = Line {
-                device: Arc::new(device.clone()),
+                device: Arc::clone(device),
                 points: device.kind.points.as_slice().into(),
                 paths,
                 registry: self.registry.clone(),

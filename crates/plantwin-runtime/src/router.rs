@@ -141,26 +141,25 @@ impl Router {
         match request {
             Request::Command { device, command, args } => {
                 let (writes, least) = self.writes_of(&device, &command, &args)?;
-                self.require(role, least)?;
+                Self::require(role, least)?;
                 self.command(&device, writes, reply)
             }
             Request::Write { device, point, value } => {
-                self.require(role, Role::Operator)?;
+                Self::require(role, Role::Operator)?;
                 let kind = &self.device(&device)?.kind;
-                let ix = kind
-                    .point(&point)
-                    .ok_or_else(|| format!("{device} has no point {point}"))?;
+                let ix =
+                    kind.point(&point).ok_or_else(|| format!("{device} has no point {point}"))?;
                 if kind.points[ix.index()].access != Access::ReadWrite {
                     return Err(format!("{device}.{point} cannot be written"));
                 }
                 self.command(&device, vec![(ix, value)], reply)
             }
             Request::Acknowledge { alarm } => {
-                self.require(role, Role::Operator)?;
+                Self::require(role, Role::Operator)?;
                 self.acknowledge(&alarm)
             }
             Request::Restart { device } => {
-                self.require(role, Role::Operator)?;
+                Self::require(role, Role::Operator)?;
                 (self.entry(&device)?.revive)();
                 Ok(Some(Outcome::Done))
             }
@@ -173,13 +172,13 @@ impl Router {
             .split_once('.')
             .ok_or_else(|| format!("an alarm is named DEVICE.ALARM, not {alarm}"))?;
         let entry = self.entry(&device.into())?;
-        let full = |_| "too many requests are under way; try again".to_owned();
+        let full = || "too many requests are under way; try again".to_owned();
         if name == "gave_up" {
             let note = StationNote::AcknowledgeGivenUp { device: entry.ix };
-            self.notes.try_send(note).map_err(|_| full(()))?;
+            self.notes.try_send(note).map_err(|_| full())?;
         } else {
             let letter = TwinMail::Acknowledge(name.to_owned());
-            entry.orders.try_send(LineOrder::Post(Box::new(letter))).map_err(|_| full(()))?;
+            entry.orders.try_send(LineOrder::Post(Box::new(letter))).map_err(|_| full())?;
         }
         Ok(Some(Outcome::Done))
     }
@@ -193,8 +192,7 @@ impl Router {
         let entry = self.entry(device)?;
         let busy = || "too many commands are under way; try again".to_owned();
         let key = self.outcomes.await_one(reply.clone()).ok_or_else(busy)?;
-        let expires =
-            self.clock.now().plus(EXPIRES_AFTER.mul_f64(self.clock.speed().max(1.0)));
+        let expires = self.clock.now().plus(EXPIRES_AFTER.mul_f64(self.clock.speed().max(1.0)));
         let letter = TwinMail::Command(CommandMail { key, writes, expires });
         if entry.orders.try_send(LineOrder::Post(Box::new(letter))).is_err() {
             self.outcomes.complete(key, Outcome::Refused { reason: busy() });
@@ -223,15 +221,16 @@ impl Router {
                 .ok_or_else(|| format!("{command} needs a value for {name}"))?;
             writes.push((ix, *value));
         }
-        if let Some((odd, _)) =
-            args.iter().find(|(n, _)| !spec.args.iter().any(|a| *kind.points[a.index()].name == **n))
+        if let Some((odd, _)) = args
+            .iter()
+            .find(|(n, _)| !spec.args.iter().any(|a| *kind.points[a.index()].name == **n))
         {
             return Err(format!("{command} takes no value for {odd}"));
         }
         Ok((writes, spec.role))
     }
 
-    fn require(&self, role: Role, least: Role) -> Result<(), String> {
+    fn require(role: Role, least: Role) -> Result<(), String> {
         if role >= least {
             return Ok(());
         }

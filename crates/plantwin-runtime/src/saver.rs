@@ -21,9 +21,12 @@ const QUEUE: usize = 16_384;
 /// Records per flush.
 const GROUP: usize = 1024;
 
+/// What a twin wants kept, under its name.
+type Record = (DeviceId, Vec<u8>);
+
 /// The way to the disk.
 pub(crate) struct Saver {
-    queue: Mutex<Option<SyncSender<(DeviceId, Vec<u8>)>>>,
+    queue: Mutex<Option<SyncSender<Record>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     counts: Arc<SaverCounts>,
 }
@@ -76,7 +79,7 @@ impl Saver {
     }
 }
 
-fn run(waiting: &Receiver<(DeviceId, Vec<u8>)>, store: &dyn Store, counts: &SaverCounts) {
+fn run(waiting: &Receiver<Record>, store: &dyn Store, counts: &SaverCounts) {
     while let Ok(first) = waiting.recv() {
         let mut group = vec![first];
         while group.len() < GROUP {

@@ -5,11 +5,11 @@
 //! letter, and the letter is handled again, first. One that crashes the twin twice is set aside,
 //! still sealed.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle,
-    Supervised, WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised,
+    WrapFuture,
 };
 use plantwin_model::{Clock, PointIx, Timestamp};
 use plantwin_seal::{Lane, Opener, Sealed, Sealer};
@@ -26,6 +26,12 @@ const ATTEMPTS: u8 = 2;
 const SET_ASIDE: usize = 8;
 /// Letters handled in one go before other twins of the arbiter get a turn.
 const TURN: u32 = 64;
+
+thread_local! {
+    /// Where letters are opened: one buffer for all twins of a thread. A panic while a letter is
+    /// open costs the buffer, nothing else.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The way from the twin to its device, held by the twin's line.
 pub trait LinePort: Send {
@@ -71,7 +77,6 @@ pub struct Twin {
     committed: TwinCore,
     slot: Option<(Sealed<TwinMail>, u8)>,
     set_aside: Vec<Sealed<TwinMail>>,
-    scratch: Vec<u8>,
     timer: Option<(SpawnHandle, Timestamp)>,
     turn: u32,
 }
@@ -81,16 +86,7 @@ impl Twin {
     pub fn new(init: TwinInit) -> Self {
         let core = TwinCore::new(&init.plan, init.clock.now());
         let committed = core.clone();
-        Self {
-            init,
-            core,
-            committed,
-            slot: None,
-            set_aside: Vec::new(),
-            scratch: Vec::new(),
-            timer: None,
-            turn: 0,
-        }
+        Self { init, core, committed, slot: None, set_aside: Vec::new(), timer: None, turn: 0 }
     }
 
     /// Handles the letter in the slot. A panic leaves it there.
@@ -99,10 +95,11 @@ impl Twin {
         let Some((sealed, attempts)) = &mut self.slot else { return };
         *attempts += 1;
         let session = sealed.header().session;
+        let mut scratch = SCRATCH.take();
         let opener = self.init.sealing.openers.iter_mut().find(|o| o.session() == session);
         let opened = match opener {
-            Some(opener) if *attempts > 1 => opener.reopen(sealed, &mut self.scratch, now),
-            Some(opener) => opener.open_ref(sealed, &mut self.scratch, now),
+            Some(opener) if *attempts > 1 => opener.reopen(sealed, &mut scratch, now),
+            Some(opener) => opener.open_ref(sealed, &mut scratch, now),
             None => {
                 tracing::error!(twin = %self.init.plan.device.id, "letter of an unknown session");
                 self.slot = None;
@@ -110,6 +107,7 @@ impl Twin {
             }
         };
         let sequence = sealed.header().sequence;
+        SCRATCH.set(scratch);
         match opened {
             Ok(letter) => {
                 let mut effects = Effects::new();
@@ -120,8 +118,7 @@ impl Twin {
                 tracing::error!(twin = %self.init.plan.device.id, "failed to {error}");
             }
         }
-        if let Some(opener) =
-            self.init.sealing.openers.iter_mut().find(|o| o.session() == session)
+        if let Some(opener) = self.init.sealing.openers.iter_mut().find(|o| o.session() == session)
         {
             // An envelope that did not open is not in flight, and needs no acknowledgement.
             let _ = opener.acknowledge(sequence);

@@ -63,6 +63,12 @@ pub(crate) enum Admission {
     Unauthenticated,
 }
 
+/// Whether a value is one of the past, which its link had from a store and not from the device (a
+/// message that an MQTT broker retained): it says nothing of the device now.
+pub(crate) const fn is_past(quality: Quality) -> bool {
+    matches!(quality, Quality::Uncertain(Flaw::Stale))
+}
+
 /// Source times further ahead of the plant's clock than this are not believed.
 const MAX_AHEAD: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -213,6 +219,10 @@ impl Session {
         {
             return Admission::Duplicate;
         }
+        if frame.is_past() {
+            // A device that has restarted since counts from below what its store still holds.
+            return Admission::Fresh;
+        }
         if frame.sequence.is_some() {
             self.last_sequence = frame.sequence;
         }
@@ -236,7 +246,9 @@ impl Session {
             return refuse(Flaw::NotFinite);
         }
         let (low, high) = spec.range;
-        let quality = if sample.value < low || sample.value > high {
+        let outside = sample.value < low || sample.value > high;
+        // That a value is old outweighs that it is implausible: it must not pass as live.
+        let quality = if outside && !is_past(sample.quality) {
             Quality::Uncertain(Flaw::OutOfRange)
         } else {
             sample.quality

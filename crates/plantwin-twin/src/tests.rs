@@ -93,7 +93,7 @@ pub(crate) fn plan(mode: &str, authority: &Authority) -> TwinPlan {
         outflows: vec![],
         verifier: Arc::new(authority.verifier("bench")),
         saves: true,
-        device: Arc::new(device),
+        device,
     }
 }
 
@@ -232,9 +232,9 @@ impl Bench {
 
 /// The guardian's loop in short: what `plantwin-runtime` does, without its policy.
 fn guarded(init: TwinInit) -> actix::Addr<Twin> {
+    use actix::AsyncContext as _;
     use futures_util::FutureExt as _;
     let context = Context::<Twin>::new();
-    use actix::AsyncContext as _;
     let addr = context.address();
     let mut future = Box::pin(context.into_future(Twin::new(init)));
     actix::spawn(async move {

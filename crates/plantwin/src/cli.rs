@@ -74,7 +74,8 @@ SIGTERM or Ctrl-C drains and saves; a second one stops at once.")]
     #[command(after_help = "Examples:
   plantwin command pump1 set_voltage voltage=3.2
   plantwin command pump1.voltage=3.2")]
-    Command(CommandArgs),
+    #[command(name = "command")]
+    Act(CommandArgs),
     /// Acknowledge an alarm, named DEVICE.ALARM
     Ack(AckArgs),
     /// Restart a twin that was given up after too many crashes
@@ -315,6 +316,7 @@ fn speed(text: &str) -> Result<f64, String> {
     if (0.01..=100.0).contains(&speed) {
         Ok(speed)
     } else {
-        Err("must be 0.01 to 100; devices talk over real sockets, which have their limits".to_owned())
+        Err("must be 0.01 to 100; devices talk over real sockets, which have their limits"
+            .to_owned())
     }
 }

@@ -4,7 +4,7 @@ use plantwin_adapter::Registry;
 
 pub(crate) fn registry() -> Registry {
     Registry::new()
-        .with(plantwin_mqtt::Mqtt::default())
-        .with(plantwin_coap::Coap::default())
+        .with(plantwin_mqtt::Mqtt)
+        .with(plantwin_coap::Coap)
         .with(plantwin_opcua::OpcUa::default())
 }

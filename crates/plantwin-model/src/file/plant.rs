@@ -101,7 +101,7 @@ pub(super) fn read(
         variant,
         variants,
         zones: zones.list,
-        devices,
+        devices: devices.into_iter().map(std::sync::Arc::new).collect(),
         flows,
         scenario,
         listen,

@@ -1,11 +1,15 @@
 //! What the conformance kit does not know of: malformed payloads, retained messages, overload,
 //! a broker that dies.
 
-use plantwin_adapter::{DeviceMessage, LinkError, LinkEvent, PointWrite};
-use plantwin_model::{Flaw, PointIx, Quality};
+use std::{sync::Arc, time::Duration};
+
+use plantwin_adapter::{
+    DeviceMessage, LinkError, LinkEvent, ManualClock, PointWrite, Protocol as _,
+};
+use plantwin_model::{Flaw, PointIx, Quality, Timestamp};
 use rumqttc::QoS;
 
-use super::{Raw, closed, device, frame, hub, link, measurement, path, try_link, within};
+use super::{Mqtt, Raw, closed, device, frame, hub, link, measurement, path, try_link, within};
 
 #[tokio::test]
 async fn malformed_payloads_are_bad_samples_and_the_link_lives_on() {
@@ -87,6 +91,52 @@ async fn retained_and_unreadable_writes_do_not_reach_the_device() {
     raw.publish("dev/set/voltage", false, "3").await;
     let asked = within("a write", host.devices[0].requests.recv()).await;
     assert!(matches!(asked, Some(DeviceMessage::Write { value: 3.0, .. })), "{asked:?}");
+}
+
+#[tokio::test]
+async fn what_a_broker_retained_is_stale_unless_it_says_itself_that_it_is_young() {
+    const NOW: i64 = 1_700_000_000_000;
+    const STALE: Quality = Quality::Uncertain(Flaw::Stale);
+    let hub = hub().await;
+    let raw = Raw::connect(hub.address, "none").await;
+    let mapped = path(&[], &[(1, &[("topic", "raw/flow")]), (3, &[("topic", "raw/split")])]);
+    let link = |mut path: plantwin_model::PathSpec| {
+        path.settings.insert("addr".to_owned(), super::value(&hub.address.to_string()));
+        let context = plantwin_adapter::LinkContext {
+            device: "dev".into(),
+            points: plantwin_adapter::conformance::points(),
+            path,
+            period: Duration::from_secs(1),
+            timeout: Duration::from_secs(20),
+            clock: Arc::new(ManualClock::new(Timestamp::from_millis(NOW))),
+        };
+        async { within("a link", Mqtt.connect(context)).await.unwrap() }
+    };
+    let data = |t: i64| format!(r#"{{"seq":7,"t":{t},"v":{{"level":2}}}}"#);
+
+    raw.publish("dev/data", true, data(NOW - 3000)).await;
+    raw.publish("raw/flow", true, "1.5").await;
+    raw.publish("raw/split", true, "nonsense").await;
+    let mut connection = link(mapped).await;
+    let mut got = [frame(&mut connection).await, frame(&mut connection).await];
+    got.sort_by_key(|frame| frame.samples[0].point);
+    let samples = got.map(|frame| frame.samples[0]);
+    let old = Some(Timestamp::from_millis(NOW - 3000));
+    assert_eq!(samples.map(|s| (s.value, s.quality)), [(2.0, STALE), (1.5, STALE)]);
+    assert_eq!(samples.map(|s| s.source_time), [old, None]);
+    // To whoever is there already, a broker delivers the same message as a live one.
+    raw.publish("raw/flow", true, "1.6").await;
+    let live = frame(&mut connection).await.samples[0];
+    assert_eq!((live.value, live.quality), (1.6, Quality::Good), "the nonsense was passed over");
+
+    for (t, quality) in
+        [(NOW - 2999, Quality::Good), (NOW + 2999, Quality::Good), (NOW + 3000, STALE)]
+    {
+        raw.publish("dev/data", true, data(t)).await;
+        let got = frame(&mut link(path(&[], &[])).await).await.samples[0];
+        assert_eq!(got.quality, quality, "{t}");
+        assert_eq!(got.source_time, Some(Timestamp::from_millis(t)));
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! The loop around one actor's future.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
-use actix::{Actor, ArbiterHandle, Context, Supervised, dev::channel};
+use actix::{
+    Actor, ArbiterHandle, Context, Supervised,
+    dev::{ContextFut, channel},
+};
 use futures_util::FutureExt;
 use plantwin_model::Timestamp;
 use tokio::sync::Notify;
@@ -100,15 +103,16 @@ where
         arbiter.spawn_fn(move || {
             let mut context = Context::with_receiver(receiver);
             let actor = make(&mut context);
-            actix::spawn(keep(context, actor, policy, watcher, revive));
+            // Boxed here: as an argument of `keep` the actor would take its place twice.
+            let future = Box::pin(context.into_future(actor));
+            actix::spawn(keep(future, policy, watcher, revive));
         });
         ward
     }
 }
 
 async fn keep<A, W>(
-    context: Context<A>,
-    actor: A,
+    mut future: Pin<Box<ContextFut<A, Context<A>>>>,
     policy: RestartPolicy,
     mut watcher: W,
     revive: Arc<Notify>,
@@ -116,7 +120,6 @@ async fn keep<A, W>(
     A: Actor<Context = Context<A>> + Supervised,
     W: GuardWatcher,
 {
-    let mut future = Box::pin(context.into_future(actor));
     let mut history = RestartHistory::default();
     loop {
         // Unwind safety: the twin discards the state that the panic may have left half changed

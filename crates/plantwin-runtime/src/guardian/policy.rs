@@ -24,7 +24,7 @@ impl Default for RestartPolicy {
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(30),
             max_restarts: 5,
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
         }
     }
 }

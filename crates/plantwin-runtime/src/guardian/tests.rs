@@ -25,7 +25,7 @@ impl Supervised for Fragile {}
 impl Handler<Say> for Fragile {
     type Result = ();
     fn handle(&mut self, say: Say, _: &mut Context<Self>) {
-        assert!(say.0 % 10 != 0, "word {}", say.0);
+        assert!(!say.0.is_multiple_of(10), "word {}", say.0);
         self.heard.lock().unwrap().push(say.0);
     }
 }

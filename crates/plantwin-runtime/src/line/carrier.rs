@@ -43,9 +43,10 @@ impl Carrier {
 fn lane_of(letter: &TwinMail) -> Lane {
     match letter {
         TwinMail::Command(_) | TwinMail::Written(_) | TwinMail::Acknowledge(_) => Lane::Command,
-        TwinMail::LinkUp(_) | TwinMail::LinkDown(_) | TwinMail::Session(_) | TwinMail::Drain { .. } => {
-            Lane::Alarm
-        }
+        TwinMail::LinkUp(_)
+        | TwinMail::LinkDown(_)
+        | TwinMail::Session(_)
+        | TwinMail::Drain { .. } => Lane::Alarm,
         TwinMail::Frame(_) | TwinMail::Alive | TwinMail::Flow(_) => Lane::Latest,
     }
 }

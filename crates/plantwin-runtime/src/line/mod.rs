@@ -13,9 +13,7 @@ use plantwin_adapter::{
     Connection, Frame, LinkContext, LinkError, LinkEvent, PointWrite, Registry, TrafficSnapshot,
 };
 use plantwin_model::{Clock, DeviceSpec, PathSpec, PointIx, PointSpec};
-use plantwin_twin::{
-    FrameMail, LinkDownMail, LinkUpMail, SessionMail, TwinMail, WrittenMail,
-};
+use plantwin_twin::{FrameMail, LinkDownMail, LinkUpMail, SessionMail, TwinMail, WrittenMail};
 use tokio::sync::mpsc;
 
 pub(crate) use carrier::Carrier;
@@ -141,7 +139,9 @@ impl Line {
                 },
                 Some(mail) = errands.next() => self.carrier.carry(mail).await,
                 event = connection.events.recv() => {
-                    heard = tokio::time::Instant::now();
+                    if !matches!(&event, Some(LinkEvent::Frame(frame)) if frame.is_past()) {
+                        heard = tokio::time::Instant::now();
+                    }
                     match event {
                         Some(LinkEvent::Frame(frame)) => {
                             let traffic = since(&mut counted, connection.traffic.snapshot());
@@ -231,6 +231,8 @@ impl Line {
             let first = tokio::time::timeout(patience, async {
                 loop {
                     match connection.events.recv().await {
+                        // What a broker kept is no sign of life.
+                        Some(LinkEvent::Frame(frame)) if frame.is_past() => {}
                         Some(LinkEvent::Frame(frame)) => return Ok(frame),
                         Some(LinkEvent::Alive) => {}
                         Some(LinkEvent::Closed(error)) => return Err(error),
@@ -318,4 +320,3 @@ fn since(counted: &mut TrafficSnapshot, now: TrafficSnapshot) -> TrafficSnapshot
         down_packets: now.down_packets.saturating_sub(before.down_packets),
     }
 }
-

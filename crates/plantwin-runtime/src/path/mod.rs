@@ -15,9 +15,9 @@ use plantwin_model::Timestamp;
 /// First dwell before a return to a preferred path.
 const DWELL_MIN: Duration = Duration::from_secs(10);
 /// Longest dwell.
-const DWELL_MAX: Duration = Duration::from_secs(600);
+const DWELL_MAX: Duration = Duration::from_mins(10);
 /// Returns further back than this no longer lengthen the dwell.
-const MEMORY: Duration = Duration::from_secs(3600);
+const MEMORY: Duration = Duration::from_hours(1);
 /// First wait before a path that failed to connect is tried again.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 /// Longest such wait.

@@ -1,7 +1,6 @@
 //! The station as an actor: opens envelopes, publishes snapshots.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -9,12 +8,12 @@ use std::{
 use actix::{Actor, AsyncContext, Context, Handler, StreamHandler, Supervised};
 use plantwin_field::StepStats;
 use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView};
-use plantwin_seal::{Opener, PartyId};
+use plantwin_seal::Opener;
 use plantwin_twin::{Mail, TwinEvent};
 use tokio::sync::watch;
 
 use super::book::Book;
-use crate::{guardian::GuardEvent, router::Outcomes, saver::Saver};
+use crate::{colony::twin_of, guardian::GuardEvent, router::Outcomes, saver::Saver};
 
 /// Wall time between snapshots.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
@@ -33,7 +32,8 @@ pub(crate) enum StationNote {
 /// What the station is built from.
 pub(crate) struct StationInit {
     pub(crate) book: Book,
-    pub(crate) openers: HashMap<PartyId, (DeviceIx, DeviceId, Opener)>,
+    /// By [`DeviceIx`].
+    pub(crate) openers: Vec<(DeviceId, Opener)>,
     pub(crate) view: watch::Sender<Arc<PlantView>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) outcomes: Arc<Outcomes>,
@@ -108,8 +108,9 @@ impl Handler<Mail<TwinEvent>> for Station {
 
     fn handle(&mut self, mail: Mail<TwinEvent>, _: &mut Context<Self>) {
         let now = self.init.clock.now();
-        let sender = mail.0.header().sender;
-        let Some((ix, id, opener)) = self.init.openers.get_mut(&sender) else {
+        let sender = twin_of(mail.0.header().sender);
+        let found = sender.and_then(|ix| Some((ix, self.init.openers.get_mut(ix.index())?)));
+        let Some((ix, (id, opener))) = found else {
             self.init.book.report.refused += 1;
             return;
         };
@@ -123,8 +124,8 @@ impl Handler<Mail<TwinEvent>> for Station {
         };
         self.init.book.report.events += 1;
         match event {
-            TwinEvent::Observed(observed) => self.init.book.observed(*ix, *observed),
-            TwinEvent::Alarms(alarms) => self.init.book.alarms(*ix, alarms),
+            TwinEvent::Observed(observed) => self.init.book.observed(ix, *observed),
+            TwinEvent::Alarms(alarms) => self.init.book.alarms(ix, alarms),
             TwinEvent::Outcome { key, outcome } => self.init.outcomes.complete(key, outcome),
             TwinEvent::Save(bytes) => {
                 if let Some(saver) = &self.init.saver {

@@ -1,9 +1,6 @@
 //! The view as the station builds it: pure bookkeeping.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use plantwin_model::{
     AlarmId, AlarmSource, AlarmState, AlarmView, DeviceIx, LinkView, MailboxView, Mode, PathView,
@@ -196,13 +193,8 @@ impl Book {
             return None;
         }
         if std::mem::take(&mut self.alarms_changed) {
-            let mut all: Vec<AlarmView> = self
-                .alarms
-                .values()
-                .flatten()
-                .chain(self.given_up.values())
-                .cloned()
-                .collect();
+            let mut all: Vec<AlarmView> =
+                self.alarms.values().flatten().chain(self.given_up.values()).cloned().collect();
             all.sort_by(|a, b| b.raised.cmp(&a.raised).then_with(|| a.id.cmp(&b.id)));
             self.view.alarms = all.into();
         }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use plantwin_adapter::{Frame, TrafficSnapshot};
-use plantwin_model::{Access, Flaw, PointIx, Quality, Timestamp, TwinState};
+use plantwin_adapter::{Frame, Sample, TrafficSnapshot};
 use plantwin_energy::{Traffic, Transport};
+use plantwin_model::{Access, Flaw, PointIx, Quality, Timestamp, TwinState};
 use plantwin_watch::{Changes, Condition};
 
-use super::{Effect, Effects, Reason, TwinCore};
-use crate::{FlowMail, FrameMail, Reading, Session, TwinPlan, session::Admission};
+use super::{Effect, Effects, PointState, Reason, TwinCore};
+use crate::{
+    FlowMail, FrameMail, Reading, Session, TwinPlan,
+    session::{Admission, is_past},
+};
 
 /// A written setpoint that is not reported back after this time has not arrived.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(3);
@@ -34,26 +37,33 @@ impl TwinCore {
         now: Timestamp,
         out: &mut Effects,
     ) {
+        let past = frame.is_past();
         match self.session.admit(frame, now) {
             Admission::Fresh => {}
             Admission::Duplicate => return,
             Admission::Unauthenticated => {
-                // The first values often overtake the session's answer: the newest is kept.
-                if self.path.is_some() {
+                // The first values often overtake the session's answer: the newest is kept, but
+                // none of the past in place of a live one.
+                if self.path.is_some() && !(past && self.held.is_some()) {
                     self.held = Some(Box::new(frame.clone()));
                 }
                 return;
             }
         }
         let mut changes = Changes::new();
-        self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
         let mut not_finite = None;
         let mut seen_finite = false;
-        let first_time = frame.samples.iter().find_map(|s| s.source_time).unwrap_or(frame.received);
-        self.advance_model(first_time.min(frame.received));
+        // A store's word is not the device's, which may be dead.
+        if !past {
+            self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
+            let mut live = frame.samples.iter().filter(|s| !is_past(s.quality));
+            let first_time = live.find_map(|s| s.source_time).unwrap_or(frame.received);
+            self.advance_model(first_time.min(frame.received));
+        }
         for sample in &frame.samples {
             let Some(spec) = plan.device.kind.points.get(sample.point.index()) else { continue };
             match Session::open(sample, spec, frame.received) {
+                Ok(reading) if is_past(reading.quality()) => self.recall(sample, &reading),
                 Ok(reading) => {
                     seen_finite = true;
                     self.compare(plan, &reading);
@@ -87,7 +97,11 @@ impl TwinCore {
             }
             None => {}
         }
-        self.settle(now);
+        if past {
+            self.judge_state(now);
+        } else {
+            self.settle(now);
+        }
         self.on_alarms(plan, &changes, now, out);
         if !plan.outflows.is_empty() {
             out.push(Effect::Feed);
@@ -132,8 +146,7 @@ impl TwinCore {
             } else {
                 let setpoint = spec.access == Access::ReadWrite;
                 point.predicted = foreseen;
-                point.residual =
-                    foreseen.filter(|_| !setpoint).map(|p| reading.value() - p);
+                point.residual = foreseen.filter(|_| !setpoint).map(|p| reading.value() - p);
                 predictor.correct(ix, reading.value());
             }
         }
@@ -150,15 +163,32 @@ impl TwinCore {
         }
     }
 
+    /// Takes a value of the past up unless as new a one is known. It is shown as stale, with its
+    /// own time if it bears one; the model and the alarms learn nothing from it, and it confirms
+    /// nothing.
+    fn recall(&mut self, sample: &Sample, reading: &Reading) {
+        let point = &mut self.points[reading.point().index()];
+        let time = sample.source_time.filter(|&t| t <= reading.received());
+        let known = match time {
+            Some(time) if point.is_current() => time <= point.source_time,
+            Some(time) => time < point.source_time,
+            None => point.is_current(),
+        };
+        if known {
+            return;
+        }
+        point.value = Some(reading.value());
+        point.quality = reading.quality();
+        point.source_time = time.unwrap_or(PointState::NO_TIME);
+        point.received = reading.received();
+        point.residual = None;
+    }
+
     /// Marks the model's time and the twin's state after a frame.
     fn settle(&mut self, now: Timestamp) {
         if self.model_time.is_none() && self.predictor.is_some() {
-            self.model_time = self
-                .points
-                .iter()
-                .filter(|p| p.value.is_some())
-                .map(|p| p.source_time)
-                .max();
+            self.model_time =
+                self.points.iter().filter(|p| p.is_measured()).map(|p| p.source_time).max();
         }
         self.judge_state(now);
     }
@@ -176,7 +206,7 @@ impl TwinCore {
                     verdict = (TwinState::Bound, Reason::AwaitingValues);
                     break;
                 }
-                Quality::Bad(Flaw::Stale) => {
+                Quality::Bad(Flaw::Stale) | Quality::Uncertain(Flaw::Stale) => {
                     verdict = (TwinState::OutOfSync, Reason::Stale(ix));
                     break;
                 }
@@ -204,7 +234,7 @@ impl TwinCore {
         self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
         self.on_alarms(plan, &changes, now, out);
         for point in &mut self.points {
-            if point.value.is_some() {
+            if point.is_measured() {
                 point.confirmed = now;
                 if point.quality == Quality::Bad(Flaw::Stale) {
                     point.quality = Quality::Good;
@@ -217,9 +247,10 @@ impl TwinCore {
     }
 
     pub(super) fn on_flow(&mut self, plan: &TwinPlan, mail: FlowMail) {
-        let (Some(slot), Some(&input)) =
-            (self.inflows.get_mut(usize::from(mail.flow)), plan.inflows.get(usize::from(mail.flow)))
-        else {
+        let (Some(slot), Some(&input)) = (
+            self.inflows.get_mut(usize::from(mail.flow)),
+            plan.inflows.get(usize::from(mail.flow)),
+        ) else {
             return;
         };
         if !mail.value.is_finite() {
@@ -242,8 +273,7 @@ impl TwinCore {
     pub(super) fn age(&mut self, plan: &TwinPlan, now: Timestamp) {
         let mut changed = false;
         for (point, spec) in self.points.iter_mut().zip(&plan.device.kind.points) {
-            let lives = point.value.is_some() && !point.quality.is_bad();
-            if lives && now >= point.confirmed.plus(spec.stale_after) {
+            if point.is_current() && now >= point.confirmed.plus(spec.stale_after) {
                 point.quality = Quality::Bad(Flaw::Stale);
                 changed = true;
             }
@@ -258,7 +288,7 @@ impl TwinCore {
         self.points
             .iter()
             .zip(&plan.device.kind.points)
-            .filter(|(p, _)| p.value.is_some() && !p.quality.is_bad())
+            .filter(|(p, _)| p.is_current())
             .map(|(p, spec)| p.confirmed.plus(spec.stale_after))
             .min()
     }

@@ -16,7 +16,7 @@ use plantwin_physics::Predictor;
 use plantwin_watch::{AlarmBank, Changes, Condition};
 use smallvec::SmallVec;
 
-use crate::{Session, TwinEvent, TwinMail, TwinPlan};
+use crate::{Session, TwinEvent, TwinMail, TwinPlan, session::is_past};
 pub use vital::Vital;
 
 /// Something the shell must carry out.
@@ -107,11 +107,24 @@ struct PointState {
 }
 
 impl PointState {
+    /// Source time of a value of the past that does not say when it was measured.
+    const NO_TIME: Timestamp = Timestamp(i64::MIN);
+
+    /// Whether it has a value, and that is the device's word and not one of the past.
+    const fn is_measured(&self) -> bool {
+        self.value.is_some() && !is_past(self.quality)
+    }
+
+    /// Whether its value is fit for use now, and grows stale unless it is confirmed.
+    const fn is_current(&self) -> bool {
+        self.is_measured() && !self.quality.is_bad()
+    }
+
     /// A point about which nothing is known.
     const UNKNOWN: Self = Self {
         value: None,
         quality: Quality::Bad(Flaw::NoValue),
-        source_time: Timestamp(i64::MIN),
+        source_time: Self::NO_TIME,
         received: Timestamp(i64::MIN),
         confirmed: Timestamp(i64::MIN),
         predicted: None,
@@ -236,13 +249,7 @@ impl TwinCore {
         self.dirty = true;
     }
 
-    fn on_alarms(
-        &mut self,
-        plan: &TwinPlan,
-        changes: &Changes,
-        now: Timestamp,
-        out: &mut Effects,
-    ) {
+    fn on_alarms(&mut self, plan: &TwinPlan, changes: &Changes, now: Timestamp, out: &mut Effects) {
         if changes.is_empty() {
             return;
         }

@@ -88,7 +88,7 @@ impl PointState {
         PointView {
             value: self.value,
             quality: self.quality,
-            source_time: known.then_some(self.source_time),
+            source_time: known.then_some(self.source_time).filter(|&t| t != Self::NO_TIME),
             received_time: known.then_some(self.received),
             predicted: self.predicted,
             residual: self.residual,

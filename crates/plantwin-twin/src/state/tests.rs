@@ -114,8 +114,7 @@ fn a_native_device_is_believed_only_after_it_proved_its_key_and_token() {
 fn a_device_that_does_not_answer_the_challenge_is_refused_with_an_alarm() {
     let (mut rig, _) = Rig::new("simulated");
     rig.up();
-    let effects =
-        rig.tell(TwinMail::Session(SessionMail { answer: Err("no answer".to_owned()) }));
+    let effects = rig.tell(TwinMail::Session(SessionMail { answer: Err("no answer".to_owned()) }));
     assert!(!alarms(&effects).is_empty());
     rig.values(1, 12.0);
     let observed = rig.core.observed(&rig.plan);
@@ -250,7 +249,7 @@ fn what_is_saved_comes_back_with_its_age_and_never_as_live() {
     let energy = rig.core.observed(&rig.plan).energy_joules;
 
     let (mut next, _) = Rig::new("physical");
-    next.now = START.plus(Duration::from_secs(3600));
+    next.now = START.plus(Duration::from_hours(1));
     let mut effects = Effects::new();
     let vital = Vital::from_bytes(&saved).expect("of this version");
     next.core.restore(&next.plan, vital, next.now, &mut effects);
@@ -264,6 +263,92 @@ fn what_is_saved_comes_back_with_its_age_and_never_as_live() {
         _ => None,
     });
     assert_eq!(state, Some(plantwin_model::AlarmState::Acknowledged));
+}
+
+/// A frame as a link makes it of what a store kept.
+fn past(sequence: u64, received: Timestamp, time: Option<Timestamp>, level: f64) -> TwinMail {
+    let mut mail = frame(sequence, received, level, 50.0);
+    for sample in &mut mail.frame.samples {
+        sample.quality = Quality::Uncertain(Flaw::Stale);
+        sample.source_time = time;
+    }
+    TwinMail::Frame(mail)
+}
+
+#[test]
+fn values_of_the_past_are_shown_as_stale_and_are_no_word_of_the_device() {
+    const STALE: Quality = Quality::Uncertain(Flaw::Stale);
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.tell(TwinMail::LinkDown(LinkDownMail { reason: "cable cut".into() }));
+    rig.up();
+    let lost: Vec<_> = rig.core.alarms.active().collect();
+    assert!(lost.iter().any(|a| a.id.as_str().contains("comm-loss")), "{lost:?}");
+
+    // Far outside of the range, where it would raise an alarm if it were of now.
+    let effects = rig.tell(past(500, rig.now, None, 30.0));
+    assert!(alarms(&effects).is_empty(), "{effects:?}");
+    assert_eq!(rig.core.alarms.active().collect::<Vec<_>>(), lost, "the loss still stands");
+    let observed = rig.core.observed(&rig.plan);
+    assert_eq!((observed.points[0].value, observed.points[0].quality), (Some(30.0), STALE));
+    assert_eq!(observed.points[0].source_time, None, "nobody knows when it was measured");
+    assert_eq!((observed.points[0].predicted, observed.points[0].residual), (None, None));
+    assert_eq!(rig.state(), (TwinState::OutOfSync, "level is stale".into()));
+
+    let old = rig.now;
+    rig.pass(Duration::from_secs(100));
+    rig.tell(TwinMail::Alive);
+    rig.pass(Duration::from_secs(1));
+    rig.tell(past(500, rig.now, Some(old), 16.0));
+    let observed = rig.core.observed(&rig.plan);
+    assert_eq!((observed.points[0].value, observed.points[0].quality), (Some(16.0), STALE));
+    assert_eq!(observed.points[0].source_time, Some(old));
+    assert_eq!(rig.state(), (TwinState::OutOfSync, "level is stale".into()));
+
+    // The device has restarted since: it counts from the beginning, and tells no time.
+    let mut live = frame(1, rig.now, 12.0, 50.0);
+    live.frame.samples.iter_mut().for_each(|s| s.source_time = None);
+    rig.tell(TwinMail::Frame(live));
+    let observed = rig.core.observed(&rig.plan);
+    assert_eq!((observed.points[0].value, observed.points[0].quality), (Some(12.0), Quality::Good));
+    assert_eq!(observed.points[0].predicted, Some(12.0), "the model begins with the live value");
+    assert_eq!(rig.state(), (TwinState::Shadowed, "values are current".into()));
+}
+
+#[test]
+fn a_live_device_ends_a_loss_of_communication_that_a_value_of_the_past_did_not() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.tell(TwinMail::LinkDown(LinkDownMail { reason: "cable cut".into() }));
+    rig.up();
+    rig.tell(past(1, rig.now, None, 12.0));
+    let lost: Vec<_> = rig.core.alarms.active().collect();
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    let effects = rig.values(2, 12.0);
+    let told = effects.iter().any(|e| matches!(e, Effect::Tell(TwinEvent::Alarms(_))));
+    assert!(told, "{effects:?}");
+    assert_ne!(rig.core.alarms.active().collect::<Vec<_>>(), lost);
+}
+
+#[test]
+fn a_value_of_the_past_takes_the_place_of_no_newer_one_and_confirms_none() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    rig.values(7, 12.0);
+    let measured = rig.now;
+    rig.now = rig.now.plus(Duration::from_secs(2));
+    for time in [None, Some(measured), Some(Timestamp(5))] {
+        let mut mail = past(8, rig.now, time, 30.0);
+        if let TwinMail::Frame(mail) = &mut mail {
+            mail.frame.sequence = None;
+        }
+        rig.tell(mail);
+        let point = &rig.core.observed(&rig.plan).points[0];
+        assert_eq!((point.value, point.quality), (Some(12.0), Quality::Good), "{time:?}");
+        assert_eq!(point.received_time, Some(measured));
+    }
+    rig.pass(Duration::from_millis(1001));
+    assert_eq!(rig.state(), (TwinState::OutOfSync, "level is stale".into()));
 }
 
 #[test]

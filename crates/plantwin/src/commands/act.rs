@@ -31,9 +31,8 @@ pub(crate) fn command(args: &CommandArgs) -> Result<Code, Failure> {
             }
         }
         _ => {
-            return Err(Code::Usage.failure(
-                "say either DEVICE COMMAND [POINT=VALUE ...] or DEVICE.POINT=VALUE",
-            ));
+            return Err(Code::Usage
+                .failure("say either DEVICE COMMAND [POINT=VALUE ...] or DEVICE.POINT=VALUE"));
         }
     };
     send(&args.which, request)

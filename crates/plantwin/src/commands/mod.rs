@@ -2,6 +2,7 @@
 
 mod act;
 mod check;
+mod console;
 mod demo;
 mod new;
 mod pictures;
@@ -26,7 +27,7 @@ pub(crate) fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Status(args) => status::status(&args),
         Command::Tap(args) => tap::tap(&args),
         Command::Tui(args) => tui::tui(&args),
-        Command::Command(args) => act::command(&args),
+        Command::Act(args) => act::command(&args),
         Command::Ack(args) => act::acknowledge(&args),
         Command::Restart(args) => act::restart(&args),
     }

@@ -50,7 +50,7 @@ pub(crate) fn from_file(path: &Path, args: &ReadArgs) -> Result<Read, Failure> {
         Err(error) => {
             let at = error.valid_up_to();
             let before = &bytes[..at];
-            let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+            let line = before.split(|b| *b == b'\n').count();
             let column = at - before.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1) + 1;
             let diagnostic = Diagnostic {
                 severity: Severity::Error,
@@ -94,7 +94,8 @@ pub(crate) fn from_text(
     for p in problems {
         let diagnostic =
             checked.sources.diagnostic(&p.file, p.span, p.severity, p.code, p.message, p.help);
-        if seen.insert((diagnostic.file.clone(), diagnostic.span.start, diagnostic.message.clone())) {
+        if seen.insert((diagnostic.file.clone(), diagnostic.span.start, diagnostic.message.clone()))
+        {
             checked.diagnostics.push(diagnostic);
         }
     }
@@ -104,10 +105,8 @@ pub(crate) fn from_text(
     if let (Some(plant), Some(seed)) = (&mut checked.plant, args.seed) {
         plant.seed = seed;
     }
-    let mut read =
-        Read { plant: checked.plant, diagnostics: checked.diagnostics, sources: checked.sources };
-    unknown_simulated(&mut read, args)?;
-    Ok(read)
+    unknown_simulated(&checked.diagnostics, &options.simulate)?;
+    Ok(Read { plant: checked.plant, diagnostics: checked.diagnostics, sources: checked.sources })
 }
 
 fn simulate(text: Option<&str>) -> Result<Simulate, Failure> {
@@ -116,8 +115,12 @@ fn simulate(text: Option<&str>) -> Result<Simulate, Failure> {
         Some("all") => Simulate::All,
         Some("none") => Simulate::None,
         Some(ids) => {
-            let ids: Vec<DeviceId> =
-                ids.split(',').map(str::trim).filter(|s| !s.is_empty()).map(DeviceId::from).collect();
+            let ids: Vec<DeviceId> = ids
+                .split(',')
+                .map(str::trim)
+                .filter(|s| !s.is_empty())
+                .map(DeviceId::from)
+                .collect();
             if ids.is_empty() {
                 return Err(Code::Usage.failure("--simulate takes all, none, or device ids"));
             }
@@ -126,14 +129,20 @@ fn simulate(text: Option<&str>) -> Result<Simulate, Failure> {
     })
 }
 
-fn unknown_simulated(read: &mut Read, args: &ReadArgs) -> Result<(), Failure> {
-    let (Some(plant), Simulate::Only(ids)) = (&read.plant, simulate(args.simulate.as_deref())?)
-    else {
+/// An unknown id in `--simulate` is a mistake of the call, not of the file. The reader finds it,
+/// even where the file has errors of its own.
+fn unknown_simulated(diagnostics: &[Diagnostic], simulate: &Simulate) -> Result<(), Failure> {
+    if !matches!(simulate, Simulate::Only(_)) {
         return Ok(());
-    };
-    match ids.iter().find(|id| !plant.devices.iter().any(|d| d.id == **id)) {
-        Some(id) => Err(Code::Usage.failure(format!("--simulate names {id}, which is no device"))),
+    }
+    // By its words: what the file names and does not have bears the same code.
+    let words = "among those to simulate";
+    match diagnostics.iter().find(|d| d.code == "unknown-device" && d.message.ends_with(words)) {
         None => Ok(()),
+        Some(Diagnostic { message, help: None, .. }) => Err(Code::Usage.failure(message.clone())),
+        Some(Diagnostic { message, help: Some(help), .. }) => {
+            Err(Code::Usage.failure(format!("{message}; {help}")))
+        }
     }
 }
 

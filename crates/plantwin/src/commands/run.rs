@@ -14,7 +14,7 @@ use plantwin_model::{Clock, PlantSpec};
 use plantwin_runtime::{RunRequest, RunningPlant};
 use plantwin_tui::Options;
 
-use super::{read, tui};
+use super::{console, read, tui};
 use crate::{
     cli::{HowArgs, RunArgs},
     control::{Place, Server},
@@ -29,12 +29,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<Code, Failure> {
 
 /// Runs a checked plant until it is told to stop.
 pub(crate) fn plant(spec: PlantSpec, how: &HowArgs) -> Result<Code, Failure> {
-    let stop = stop_flag().or_exit(Code::Unavailable)?;
-    let console = !how.headless && io::stdout().is_terminal() && io::stdin().is_terminal();
+    let stop = console::stop_flag().or_exit(Code::Unavailable)?;
+    let on_screen = !how.headless && io::stdout().is_terminal() && io::stdin().is_terminal();
     let mut place = Place::prepare(&spec.name, how.data.as_deref())?;
     let log = place.log();
-    let target =
-        if console { logging::Target::File(&log) } else { logging::Target::Stderr };
+    let target = if on_screen { logging::Target::File(&log) } else { logging::Target::Stderr };
     logging::install(how.log, &target).or_exit(Code::Unavailable)?;
     let request = RunRequest {
         plant: spec,
@@ -42,9 +41,8 @@ pub(crate) fn plant(spec: PlantSpec, how: &HowArgs) -> Result<Code, Failure> {
         data: how.data.clone(),
         speed: how.speed,
     };
-    let plant = RunningPlant::start(request).map_err(|e| {
-        Code::Unavailable.failure(format!("failed to {e}"))
-    })?;
+    let plant = RunningPlant::start(request)
+        .map_err(|e| Code::Unavailable.failure(format!("failed to {e}")))?;
     for warning in &plant.warnings {
         tracing::warn!("{warning}");
         eprintln!("plantwin: {warning}");
@@ -55,16 +53,14 @@ pub(crate) fn plant(spec: PlantSpec, how: &HowArgs) -> Result<Code, Failure> {
     if let Some(lasts) = how.lasts {
         stop_after(lasts, &wall, &stop).or_exit(Code::Unavailable)?;
     }
-    let outcome = if console {
+    let outcome = if on_screen {
         let options = Options {
             readonly: how.readonly,
             role: how.role.into(),
             stop: Arc::clone(&stop),
             ..tui::options(how.look, Arc::clone(&wall))
         };
-        plantwin_tui::run(plant.view.clone(), plant.commands(how.role.into()), options)
-            .map(|_| ())
-            .or_exit(Code::Unavailable)
+        console::run(plant.view.clone(), plant.commands(how.role.into()), options)
     } else {
         let mut out = io::stdout().lock();
         for (protocol, address) in plant.view.borrow().endpoints.iter() {
@@ -91,9 +87,7 @@ fn line_mode(
     match plantwin_tui::line_mode(plant.view.clone(), out, clock, stop) {
         Ok(()) => Ok(()),
         // Whoever read the lines has gone: the plant goes on until it is told to stop.
-        Err(plantwin_tui::TuiError::Line(error))
-            if error.kind() == io::ErrorKind::BrokenPipe =>
-        {
+        Err(plantwin_tui::TuiError::Line(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             while !stop.load(Relaxed) {
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -103,23 +97,7 @@ fn line_mode(
     }
 }
 
-/// A flag that SIGTERM, SIGINT and SIGHUP set; a second one ends the process at once.
-fn stop_flag() -> io::Result<Arc<AtomicBool>> {
-    use signal_hook::{consts::{SIGHUP, SIGINT, SIGTERM}, flag};
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
-        // Order matters: the first registered acts only if the flag is already set.
-        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
-        flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
-}
-
-fn stop_after(
-    lasts: Duration,
-    clock: &Arc<dyn Clock>,
-    stop: &Arc<AtomicBool>,
-) -> io::Result<()> {
+fn stop_after(lasts: Duration, clock: &Arc<dyn Clock>, stop: &Arc<AtomicBool>) -> io::Result<()> {
     let (clock, stop) = (Arc::clone(clock), Arc::clone(stop));
     let end = clock.now().plus(lasts);
     std::thread::Builder::new().name("for".to_owned()).spawn(move || {

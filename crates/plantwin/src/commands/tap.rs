@@ -22,11 +22,17 @@ pub(crate) fn tap(args: &TapArgs) -> Result<Code, Failure> {
     for line in control::ask(&socket, &Ask::Tap { twin: args.twin.clone() })? {
         let line = match line {
             Ok(line) => line,
-            // A quiet twin is no reason to give up... but a quiet socket for this long is.
+            // A quiet twin sends blank lines; a socket that is quiet for this long is dead.
             Err(error) => {
                 return Err(Code::Unavailable.failure(format!("the plant went silent: {error}")));
             }
         };
+        if end.is_some_and(|end| clock.now() >= end) {
+            return Ok(Code::Ok);
+        }
+        if line.is_empty() {
+            continue;
+        }
         if line.starts_with(r#"{"say":"error""#) {
             let text = serde_json::from_str::<serde_json::Value>(&line)
                 .ok()
@@ -37,9 +43,6 @@ pub(crate) fn tap(args: &TapArgs) -> Result<Code, Failure> {
         match writeln!(out, "{line}").and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Code::Ok),
             other => other.or_exit(Code::Unavailable)?,
-        }
-        if end.is_some_and(|end| clock.now() >= end) {
-            return Ok(Code::Ok);
         }
     }
     Err(Code::Unavailable.failure("the plant ended"))

@@ -6,7 +6,7 @@ use plantwin_adapter::SystemClock;
 use plantwin_model::Clock;
 use plantwin_tui::{Options, Theme};
 
-use super::pictures;
+use super::{console, pictures};
 use crate::{
     cli::{LookArgs, ThemeArg, TuiArgs},
     control,
@@ -51,7 +51,8 @@ pub(crate) fn tui(args: &TuiArgs) -> Result<Code, Failure> {
             args.twin.as_deref(),
         );
     }
-    plantwin_tui::run(attached.view.clone(), Arc::clone(&attached.commands), options)
-        .or_exit(Code::Unavailable)?;
+    let stop = console::stop_flag().or_exit(Code::Unavailable)?;
+    let options = Options { stop, ..options };
+    console::run(attached.view.clone(), Arc::clone(&attached.commands), options)?;
     Ok(Code::Ok)
 }

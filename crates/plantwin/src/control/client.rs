@@ -31,10 +31,8 @@ pub(crate) fn ask(
     what: &Ask,
 ) -> Result<impl Iterator<Item = std::io::Result<String>>, Failure> {
     let unreachable = |e: std::io::Error| {
-        Code::Unavailable.failure(format!(
-            "cannot reach the plant at {}: {e}; is it running?",
-            socket.display()
-        ))
+        Code::Unavailable
+            .failure(format!("cannot reach the plant at {}: {e}; is it running?", socket.display()))
     };
     let stream = connect(socket, what).map_err(unreachable)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(unreachable)?;

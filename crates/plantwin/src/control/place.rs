@@ -23,16 +23,14 @@ pub(crate) struct Place {
 impl Place {
     /// For a plant that is about to run: its data folder, or one for this boot only.
     pub(crate) fn prepare(plant: &str, data: Option<&Path>) -> Result<Self, Failure> {
-        let named = runtime_folder().map(|r| r.join(plant));
-        let (folder, link) = match data {
-            Some(data) => (data.to_path_buf(), named.ok()),
-            None => {
-                let folder = named?;
-                if folder.is_symlink() {
-                    let _ = fs::remove_file(&folder);
-                }
-                (folder, None)
+        let named = runtime_folder().join(plant);
+        let (folder, link) = if let Some(data) = data {
+            (data.to_path_buf(), Some(named))
+        } else {
+            if named.is_symlink() {
+                let _ = fs::remove_file(&named);
             }
+            (named, None)
         };
         make_private(&folder).map_err(|e| cannot("make", &folder, &e))?;
         if alive(&folder.join(SOCKET)) {
@@ -89,14 +87,14 @@ fn absolute(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// `$XDG_RUNTIME_DIR/plantwin`, or a folder of this user under the temporary one.
-fn runtime_folder() -> Result<PathBuf, Failure> {
+fn runtime_folder() -> PathBuf {
     if let Some(dir) = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
         && dir.is_dir()
     {
-        return Ok(dir.join("plantwin"));
+        return dir.join("plantwin");
     }
     let user = fs::metadata("/proc/self").map_or(0, |m| m.uid());
-    Ok(env::temp_dir().join(format!("plantwin-{user}")))
+    env::temp_dir().join(format!("plantwin-{user}"))
 }
 
 /// Makes a folder that only its owner may enter, and refuses one of somebody else.
@@ -134,11 +132,11 @@ pub(crate) fn find(attach: Option<&str>, data: Option<&Path>) -> Result<PathBuf,
             return Ok(path.join(SOCKET));
         }
         if !text.contains('/') && path.extension().is_none() {
-            return Ok(runtime_folder()?.join(text).join(SOCKET));
+            return Ok(runtime_folder().join(text).join(SOCKET));
         }
         return Ok(path.to_path_buf());
     }
-    let folder = runtime_folder()?;
+    let folder = runtime_folder();
     let mut found: Vec<PathBuf> = fs::read_dir(&folder)
         .into_iter()
         .flatten()

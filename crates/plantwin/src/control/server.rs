@@ -1,12 +1,7 @@
 //! The server's side of the control socket, on a thread of its own.
 
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
+    fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, thread::JoinHandle, time::Duration,
 };
 
 use plantwin_model::{CommandSender, PlantView, Role};
@@ -28,6 +23,8 @@ use crate::exit::{Code, Failure};
 const CLIENTS: usize = 64;
 /// Time between updates to a console; also the heartbeat.
 const UPDATE_EVERY: Duration = Duration::from_millis(250);
+/// Time between blank lines on a tap of a twin that does not change.
+const BLANK_EVERY: Duration = Duration::from_secs(3);
 /// A client that takes nothing for this long is dropped.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -54,10 +51,8 @@ impl Server {
         };
         // What a killed runtime left behind; `Place` made sure that nobody listens there.
         let _ = fs::remove_file(socket);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(cannot)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
         let listener = {
             let _guard = runtime.enter();
             UnixListener::bind(socket).map_err(cannot)?
@@ -136,12 +131,8 @@ async fn client(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
         Ask::Tap { twin } => tap(&mut write, desk, &twin).await,
         Ask::Attach => attach(&mut write, desk).await,
         Ask::Request { role, request } => {
-            let (_, sender) = desk
-                .senders
-                .iter()
-                .rev()
-                .find(|(r, _)| *r <= role)
-                .unwrap_or(&desk.senders[0]);
+            let (_, sender) =
+                desk.senders.iter().rev().find(|(r, _)| *r <= role).unwrap_or(&desk.senders[0]);
             let receiver = sender.send(request);
             let outcome = tokio::task::spawn_blocking(move || {
                 receiver.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| {
@@ -160,6 +151,7 @@ async fn client(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
 async fn tap(write: &mut OwnedWriteHalf, desk: &Desk, twin: &str) -> std::io::Result<()> {
     let mut view = desk.view.clone();
     let mut last = None;
+    let mut said = tokio::time::Instant::now();
     loop {
         let snapshot = Arc::clone(&view.borrow_and_update());
         let Some(found) = snapshot.twins.iter().find(|t| t.id.as_str() == twin) else {
@@ -167,7 +159,12 @@ async fn tap(write: &mut OwnedWriteHalf, desk: &Desk, twin: &str) -> std::io::Re
         };
         if last != Some(found.revision) {
             last = Some(found.revision);
+            said = tokio::time::Instant::now();
             say(write, &status::TwinStatus::of(&snapshot, found)).await?;
+        } else if said.elapsed() >= BLANK_EVERY {
+            // It says that the twin is quiet, and not the plant.
+            said = tokio::time::Instant::now();
+            write.write_all(b"\n").await?;
         }
         if view.changed().await.is_err() {
             return Ok(());
