@@ -29,11 +29,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("crossterm", &["plantwin-tui"]),
     ("rumqttc", &["plantwin-mqtt"]),
     ("mqtt5", &["plantwin-mqtt"]),
-    ("coap", &["plantwin-coap"]),
     ("coap-lite", &["plantwin-coap"]),
     ("async-opcua", &["plantwin-opcua"]),
     ("actix", &["plantwin-twin", "plantwin-runtime"]),
-    ("winnow", &["plantwin-physics"]),
     ("anyhow", &["plantwin", "xtask", "plantwin-examples"]),
     ("clap", &["plantwin", "xtask"]),
 ];

@@ -8,6 +8,72 @@
 //! the guardian of `plantwin-runtime` restarts it, it goes back to its last committed state and
 //! handles the envelope that was open once more.
 //!
+//! The core can be tried without any actor:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use plantwin_adapter::{Frame, Sample, TrafficSnapshot};
+//! use plantwin_authority::Authority;
+//! use plantwin_energy::Profile;
+//! use plantwin_model::{
+//!     PointIx, Quality, Timestamp, TwinState,
+//!     file::{Catalog, ReadOptions, read_plant},
+//! };
+//! use plantwin_twin::{Effects, FrameMail, LinkUpMail, TwinCore, TwinMail, TwinPlan};
+//! use plantwin_watch::AlarmPlan;
+//! # static WIRE: plantwin_model::ProtocolSchema = plantwin_model::ProtocolSchema {
+//! #     name: "wire", settings: &[], point_settings: &[], needs_addr: false, datagrams: false,
+//! #     validate: |_| Vec::new(), addresses: |_, _| Vec::new(),
+//! # };
+//!
+//! let text = r#"
+//! [plant]
+//! name = "demo"
+//! [zone.field]
+//! [type.gauge.twin]
+//! type = "gauge"
+//! [type.gauge.property.level]
+//! unit = "cm"
+//! range = [0, 20]
+//! [device.gauge1]
+//! type = "gauge"
+//! zone = "field"
+//! mode = "physical"
+//! [device.gauge1.wire]
+//! "#;
+//! let schemas = [&WIRE];
+//! let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
+//! let plant = read_plant("demo.toml", text, &catalog, &ReadOptions::default()).plant.unwrap();
+//! let device = plant.devices[0].clone();
+//! let plan = TwinPlan {
+//!     zone: plant.zones[0].id.clone(),
+//!     model: plantwin_physics::compile(&device.kind).unwrap(),
+//!     alarms: Arc::new(AlarmPlan::of(&device.kind)),
+//!     profile: Profile::by_name("ethernet").unwrap(),
+//!     inflows: vec![],
+//!     outflows: vec![],
+//!     verifier: Arc::new(Authority::generate().unwrap().verifier("demo")),
+//!     saves: false,
+//!     device,
+//! };
+//! let now = Timestamp::from_millis(1_000);
+//! let (mut core, mut effects) = (TwinCore::new(&plan, now), Effects::new());
+//!
+//! // A path is up; then the device sends 12.4 cm.
+//! let up = LinkUpMail { rank: 0, endpoint: "bench".into(), switches: 0, datagrams: false };
+//! core.apply(&plan, TwinMail::LinkUp(up), now, &mut effects);
+//! let level = Sample {
+//!     point: PointIx(0), value: 12.4, quality: Quality::Good, source_time: Some(now),
+//! };
+//! let frame = Frame { received: now, sequence: None, samples: [level].into_iter().collect() };
+//! let mail = FrameMail { frame, traffic: TrafficSnapshot::default() };
+//! core.apply(&plan, TwinMail::Frame(mail), now, &mut effects);
+//!
+//! let seen = core.observed(&plan);
+//! assert_eq!(seen.state, TwinState::Shadowed);
+//! assert_eq!(seen.points[0].value, Some(12.4));
+//! ```
+//!
 //! Absent: connecting (the device's line in the runtime does), routing, and who may do what.
 
 mod actor;
