@@ -7,7 +7,7 @@
 use crate::{SealError, Secret};
 
 /// How many envelopes of one session may be unacknowledged at once.
-pub const IN_FLIGHT_LIMIT: usize = 2;
+pub const IN_FLIGHT_LIMIT: usize = 4;
 
 #[derive(Debug)]
 struct Slot {

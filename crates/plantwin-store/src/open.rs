@@ -7,6 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use crate::{StoreError, record};
@@ -95,9 +96,7 @@ impl From<sled::Error> for Trouble {
         match error {
             // `Other` is sled's own word, for garbled segments and for a file that another
             // program holds; only the text tells them apart.
-            sled::Error::Io(e) if e.kind() == Other && e.to_string().contains("acquire lock") => {
-                Self::Io(e)
-            }
+            sled::Error::Io(e) if e.kind() == Other && is_held(&e) => Self::Io(e),
             // A cut or garbled file shows as one of these; everything else is the system's.
             sled::Error::Io(e)
                 if !matches!(e.kind(), UnexpectedEof | InvalidData | InvalidInput | Other) =>
@@ -109,7 +108,30 @@ impl From<sled::Error> for Trouble {
     }
 }
 
+/// How often, and how long apart, a data base is tried that sled itself still holds.
+const LOCK_TRIES: u32 = 100;
+const LOCK_WAIT: Duration = Duration::from_millis(20);
+
+/// Opens and reads everything. Our own lock file has kept other programs out by now, so a data
+/// base that is held is held by sled's threads of an earlier opening, which end a moment later.
 fn open_checked(path: &Path) -> Result<Opened, Trouble> {
+    let mut tries = 1;
+    loop {
+        match open_once(path) {
+            Err(Trouble::Io(e)) if is_held(&e) && tries < LOCK_TRIES => {
+                tries += 1;
+                thread::sleep(LOCK_WAIT);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_held(error: &std::io::Error) -> bool {
+    error.to_string().contains("acquire lock")
+}
+
+fn open_once(path: &Path) -> Result<Opened, Trouble> {
     let path = path.to_owned();
     let helper = thread::Builder::new()
         .name("store-open".to_owned())
