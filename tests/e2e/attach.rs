@@ -290,3 +290,19 @@ fn a_console_follows_its_terminal_and_ends_with_it_or_by_a_signal() {
     console.wait_end();
     assert!(!data.join("control.sock").exists(), "the plant was ended in good order");
 }
+
+#[test]
+fn a_plant_shows_its_first_values_soon_after_its_process_started() {
+    for name in ["quadruple-tank", "mixed-line"] {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let started = now();
+        let file = shipped(name).to_string_lossy().into_owned();
+        let mut console = Console::start(home.path(), &["run", &file], LARGE, &[]);
+        console.type_in("2");
+        console.wait("first values", |s| s.contains("shadowed"));
+        // Measured and printed, not asserted: it depends on the build and on the machine.
+        println!("{name}: first values on the screen {:?} after the start", started.elapsed());
+        console.type_in("q");
+        assert_eq!(console.wait_end(), 0);
+    }
+}

@@ -96,3 +96,18 @@ fn a_folder_is_named_as_its_package() {
         assert!(folder == name || folder == short, "{name} lies in {folder}");
     }
 }
+
+#[test]
+fn adapters_and_the_console_never_see_keys_or_the_runtime() {
+    let blind =
+        ["plantwin-adapter", "plantwin-mqtt", "plantwin-coap", "plantwin-opcua", "plantwin-tui"];
+    let hidden =
+        ["plantwin-seal", "plantwin-authority", "plantwin-twin", "plantwin-runtime", "actix"];
+    for package in metadata().workspace_packages() {
+        if !blind.contains(&package.name.as_str()) {
+            continue;
+        }
+        let seen = package.dependencies.iter().find(|d| hidden.contains(&d.name.as_str()));
+        assert!(seen.is_none(), "{} depends on {}", package.name, seen.map_or("", |d| &d.name));
+    }
+}

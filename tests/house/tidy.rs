@@ -75,3 +75,20 @@ fn nothing_is_left_half_done() {
         }
     }
 }
+
+#[test]
+fn the_model_does_no_io_and_knows_no_clock() {
+    let doors =
+        ["std::fs", "std::net", "std::env", "std::process", "std::thread", "SystemTime", "Instant"];
+    for (path, text) in sources() {
+        let model = path.components().any(|c| c.as_os_str() == "plantwin-model");
+        if !model || path.components().any(|c| c.as_os_str() == "tests") {
+            continue;
+        }
+        let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
+        for line in code {
+            let door = doors.iter().find(|d| line.contains(**d));
+            assert!(door.is_none(), "{}: {line}", path.display());
+        }
+    }
+}

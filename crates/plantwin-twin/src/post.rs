@@ -14,7 +14,17 @@ use crate::TwinMail;
 /// The only thing that travels between actors: a sealed envelope.
 ///
 /// This newtype is the one place where `actix::Message` is implemented, so a bare value does not
-/// compile as a message.
+/// compile as a message:
+///
+/// ```compile_fail,E0277
+/// fn travels<M: actix::Message>() {}
+/// travels::<plantwin_twin::Reading>();
+/// ```
+///
+/// ```
+/// fn travels<M: actix::Message>() {}
+/// travels::<plantwin_twin::Mail<plantwin_twin::TwinMail>>();
+/// ```
 #[derive(Debug)]
 pub struct Mail<M>(pub Sealed<M>);
 
