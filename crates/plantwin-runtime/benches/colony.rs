@@ -27,6 +27,8 @@ use plantwin_twin::{FrameMail, LinkUpMail, Mail, TwinMail};
 const MEASURE: Duration = Duration::from_secs(5);
 /// Twins of the throughput measurement: enough to leave the caches, few enough for one machine.
 const BUSY_TWINS: usize = 1_000;
+/// Twins that are fed at the same time while starting.
+const AT_ONCE: usize = 250;
 /// Letters that the feeder posts to one twin before it turns to the next.
 const BURST: usize = 16;
 
@@ -185,10 +187,15 @@ fn idle(size: usize) {
         let started = now();
         let (mut colony, clock) = settle(spec);
         let seated = started.elapsed();
-        for twin in &mut colony.twins {
-            assert!(
-                post(twin, &link_up(), &clock) && post(twin, &frame(1, points, &clock), &clock)
-            );
+        for twins in colony.twins.chunks_mut(AT_ONCE) {
+            for twin in twins.iter_mut() {
+                assert!(post(twin, &link_up(), &clock));
+                assert!(post(twin, &frame(1, points, &clock), &clock));
+            }
+            // Letters that wait are not memory of an idle twin.
+            while twins.iter().any(|t| t.mailbox.gauge().read().0 > 0) {
+                tokio::task::yield_now().await;
+            }
         }
         let mut view = colony.view.clone();
         loop {
