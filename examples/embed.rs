@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     let write = Request::Write { device: "pump1".into(), point: "voltage".to_owned(), value: 6.0 };
     match desk.send(write).recv_timeout(PATIENCE)? {
         Outcome::Done => println!("the pump runs at 6 V"),
-        Outcome::Refused { reason } | Outcome::Failed { reason } => bail!("the pump: {reason}"),
+        other => bail!("the pump: {other:?}"),
     }
     waiting.block_on(until(&running, "the level has risen by 1 cm", |view| {
         value(view, "tank1", "level").is_some_and(|level| level > before + 1.0)

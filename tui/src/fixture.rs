@@ -107,11 +107,17 @@ pub(crate) fn twin(i: usize, now: Timestamp) -> TwinView {
             switches: 0,
         }),
         session: SessionView::Token { expires: at(600.0) },
-        mailbox: MailboxView { depth: (i % 4) as u32, capacity: 256, handled: 1_234, refused: 0 },
+        mailbox: MailboxView {
+            depth: (i % 4) as u32,
+            capacity: 256,
+            handled: 1_234,
+            ..MailboxView::default()
+        },
         energy_joules: 12.5 + n,
         budget_joules: is_pump.then_some(5_000.0),
         bytes: 123_456,
         restarts: 0,
+        spool: None,
         points,
         revision: 1,
     }

@@ -28,7 +28,7 @@ struct Runtime {
 }
 
 impl CommandSender for Runtime {
-    fn send(&self, request: Request) -> Receiver<Outcome> {
+    fn send_keyed(&self, _: Option<CommandKey>, request: Request) -> Receiver<Outcome> {
         match self.mode.as_str() {
             "panic" => panic!("the console fell over"),
             "stop" => self.stop.store(true, Ordering::Relaxed),

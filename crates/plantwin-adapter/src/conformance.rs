@@ -322,6 +322,7 @@ fn context(kit: &Kit, ix: usize, address: SocketAddr, clock: &Arc<dyn Clock>) ->
         period: kit.period,
         timeout: kit.timeout,
         clock: Arc::clone(clock),
+        delivery: plantwin_model::Delivery::Latest,
     }
 }
 
@@ -582,7 +583,7 @@ async fn check_path_down_and_up(plant: &mut Plant<'_>, links: &mut [Connection; 
 /// The link ends, or at least is silent and fails requests.
 async fn expect_gone(kit: &Kit, link: &mut Connection, silence: Option<(&Played, u64)>) {
     let check = |event: Option<LinkEvent>| match event {
-        Some(LinkEvent::Frame(frame)) => {
+        Some(LinkEvent::Frame(frame) | LinkEvent::Durable { frame, .. }) => {
             let Some((played, from)) = silence else { return false };
             for s in frame.samples.iter().filter(|s| s.quality.is_good() && s.value.is_finite()) {
                 let late = played.origin(&frame, s) >= from;

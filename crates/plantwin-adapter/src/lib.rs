@@ -4,7 +4,7 @@
 //! - **link**: plantwin is the client of a device ([`Protocol::connect`] gives a [`Connection`]);
 //! - **device**: plantwin plays devices towards its own links or foreign clients
 //!   ([`Protocol::host`] gives a [`Host`] with a [`DevicePort`] per device);
-//! - **server** (northbound): not yet part of the contract.
+//! - **forward** (northbound): plantwin hands on durable telemetry ([`Protocol::forward`]).
 //!
 //! A protocol is one value of [`Protocol`] in the registry of the CLI. Its keys in plant files
 //! are a [`ProtocolSchema`]. Adapters never see keys or sessions: what a session says travels
@@ -14,6 +14,7 @@ mod clock;
 pub mod conformance;
 mod device;
 mod error;
+mod forward;
 mod link;
 mod registry;
 mod schema;
@@ -22,6 +23,7 @@ mod traffic;
 pub use clock::{ManualClock, SystemClock};
 pub use device::{DeviceMessage, DevicePort, Host, HostRequest, HostedDevice, Measurement, Outlet};
 pub use error::LinkError;
+pub use forward::{ForwardContext, ForwardRecord, Outbound, Sink};
 pub use link::{Connection, Control, Frame, LinkContext, LinkEvent, PointWrite, Sample, Tasks};
 pub use registry::Registry;
 pub use schema::{ProtocolSchema, SettingKind, SettingSchema};
@@ -50,6 +52,16 @@ pub trait Protocol: Send + Sync {
         listen: Option<std::net::SocketAddr>,
     ) -> Option<BoxFuture<'static, Result<Hub, LinkError>>> {
         let _ = listen;
+        None
+    }
+
+    /// Connects to where durable telemetry goes, if the protocol can carry it. It does not
+    /// reconnect.
+    fn forward(
+        &self,
+        context: ForwardContext,
+    ) -> Option<BoxFuture<'static, Result<Outbound, LinkError>>> {
+        let _ = context;
         None
     }
 }

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use plantwin_model::{Clock, DeviceId, Flaw, PathSpec, PointIx, PointSpec, Quality, Timestamp};
+use plantwin_model::{
+    Clock, Delivery, DeviceId, Flaw, PathSpec, PointIx, PointSpec, Quality, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -25,6 +27,10 @@ pub struct LinkContext {
     pub timeout: Duration,
     /// Time source for receive times.
     pub clock: Arc<dyn Clock>,
+    /// What is promised of the device's values. [`Delivery::Durable`]: an adapter whose protocol
+    /// can acknowledge does so only when told ([`Control::confirm`]), and asks for what was not
+    /// acknowledged before; one whose protocol cannot goes on as always.
+    pub delivery: Delivery,
 }
 
 /// A link that is up. Dropping it closes the connection and ends its tasks.
@@ -62,6 +68,14 @@ impl Tasks {
 pub enum LinkEvent {
     /// Values arrived.
     Frame(Frame),
+    /// Values arrived that the other side keeps until they are confirmed. Receipts grow within
+    /// a connection, one per frame.
+    Durable {
+        /// The values.
+        frame: Frame,
+        /// Names them in [`Control::confirm`].
+        receipt: u64,
+    },
     /// The device confirmed that nothing changed (a keep-alive of a subscription that reports by
     /// exception): its last values still hold.
     Alive,
@@ -120,4 +134,10 @@ pub trait Control: Send + Sync {
     /// Sends session bytes and resolves with the device's answer; [`LinkError::Unsupported`] or
     /// [`LinkError::Timeout`] when the device is plain. At most 4 KiB each way.
     fn exchange(&self, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, LinkError>>;
+
+    /// The values of [`LinkEvent::Durable`] with this receipt are safe: acknowledge them to the
+    /// other side. Never blocks. Receipts that are confirmed need not come in order.
+    fn confirm(&self, receipt: u64) {
+        let _ = receipt;
+    }
 }

@@ -14,10 +14,11 @@ mod schema;
 mod spec;
 mod time;
 mod unit;
+mod upkeep;
 mod view;
 
 pub use alarm::{AlarmSource, AlarmState, AlarmView, Priority};
-pub use command::{CommandSender, Outcome, Request, Role};
+pub use command::{CommandKey, CommandSender, Outcome, Request, Role};
 pub use diagnostic::{Diagnostic, MESSAGE_LIMIT, Severity, Span};
 pub use ids::{AlarmId, DeviceId, DeviceIx, PointIx, ZoneId, ZoneIx};
 pub use quality::{Flaw, Quality};
@@ -30,7 +31,11 @@ pub use spec::{
 };
 pub use time::{Clock, Timestamp};
 pub use unit::{Dimension, Unit, UnitError};
+pub use upkeep::{
+    Delivery, DropPolicy, Escalation, NorthboundSpec, RestartStrategy, SpoolSpec, SupervisionSpec,
+};
 pub use view::{
-    CommandInfo, LinkView, MailboxView, PathView, PlantView, PointInfo, PointView, SessionView,
-    TwinState, TwinTable, TwinView, TypeView, ZoneView,
+    CommandInfo, LaneView, LinkView, MailboxView, NorthboundView, PathView, PlantView, PointInfo,
+    PointView, SessionView, SetAsideView, SpoolView, TwinState, TwinTable, TwinView, TypeView,
+    ZoneView,
 };

@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crate::{DeviceId, DeviceIx, PointIx, Priority, Role, Span, Unit, ZoneId, ZoneIx};
+use crate::{
+    Delivery, DeviceId, DeviceIx, NorthboundSpec, PointIx, Priority, Role, Span, SpoolSpec,
+    SupervisionSpec, Unit, ZoneId, ZoneIx,
+};
 
 /// A whole plant.
 #[derive(Clone, Debug)]
@@ -37,6 +40,12 @@ pub struct PlantSpec {
     pub scenario: Vec<ScenarioStep>,
     /// Where the embedded servers listen, by protocol name; absent = a free loopback port.
     pub listen: BTreeMap<String, String>,
+    /// How what crashes is restarted, unless a zone says otherwise.
+    pub supervision: SupervisionSpec,
+    /// How durable telemetry waits for its way out.
+    pub spool: SpoolSpec,
+    /// Where durable telemetry goes; absent = it is only kept.
+    pub northbound: Option<NorthboundSpec>,
 }
 
 /// A zone and the zones it may exchange messages with.
@@ -48,6 +57,8 @@ pub struct ZoneSpec {
     pub title: String,
     /// Zones reachable by a conduit *from* this one, itself not listed. Default: none.
     pub peers: Vec<ZoneIx>,
+    /// How the twins of this zone are restarted; absent = as the plant says.
+    pub supervision: Option<SupervisionSpec>,
 }
 
 /// Whether a device exists in hardware or is played by its own model.
@@ -80,6 +91,8 @@ pub struct DeviceSpec {
     pub params: Vec<f64>,
     /// Ways to reach it, in order of preference; at least one.
     pub paths: Vec<PathSpec>,
+    /// What is promised of its telemetry.
+    pub delivery: Delivery,
     /// Energy budget in joules over the device's life, if it runs on a battery.
     pub budget_joules: Option<f64>,
     /// Radio or wire profile for the energy ledger (a key of `plantwin-energy`'s table).

@@ -114,6 +114,71 @@ pub struct MailboxView {
     pub handled: u64,
     /// Envelopes refused because the mailbox was full.
     pub refused: u64,
+    /// By lane, the most urgent first: alarms, commands, durable telemetry, latest values.
+    #[serde(default)]
+    pub lanes: [LaneView; 4],
+}
+
+/// One lane of a mailbox as shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LaneView {
+    /// Envelopes waiting now.
+    pub depth: u32,
+    /// Values that a newer one of the same point replaced before they were handled.
+    pub coalesced: u64,
+    /// Letters given up because of overload: only ever of the two lanes of telemetry.
+    pub shed: u64,
+    /// Letters refused; their sender kept them.
+    pub refused: u64,
+}
+
+/// Durable telemetry of one device, or of all, that waits in the store.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct SpoolView {
+    /// Records waiting.
+    pub records: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// Bound in bytes.
+    pub capacity: u64,
+    /// Source time of the oldest.
+    pub oldest: Option<Timestamp>,
+    /// Hours until the bound is reached at the present rate; absent while it does not grow.
+    pub hours_left: Option<f64>,
+    /// Records dropped by the policy since the store was made; each is inside a recorded gap.
+    pub dropped: u64,
+}
+
+/// The way out for durable telemetry as shown.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct NorthboundView {
+    /// Where it goes.
+    pub endpoint: String,
+    /// Whether it is reached now.
+    pub up: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why not.
+    pub reason: String,
+    /// Records acknowledged since start.
+    pub sent: u64,
+}
+
+/// A letter that crashed its twin twice, as shown.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SetAsideView {
+    /// Names the letter, with its device.
+    pub id: u64,
+    /// The twin it was for.
+    pub twin: DeviceId,
+    /// When it was set aside.
+    pub since: Timestamp,
+    /// Its lane: `alarm`, `command`, `durable` or `latest`.
+    pub lane: String,
+    /// What it says, shortened; or why it cannot be read.
+    pub text: String,
+    /// The panic.
+    pub panic: String,
 }
 
 /// One twin as shown.
@@ -148,6 +213,9 @@ pub struct TwinView {
     pub bytes: u64,
     /// Restarts since start.
     pub restarts: u32,
+    /// Its durable telemetry that waits; absent for devices without.
+    #[serde(default)]
+    pub spool: Option<SpoolView>,
     /// Points, in the order of the type.
     pub points: Vec<PointView>,
     /// Snapshot in which this twin last changed.
@@ -272,6 +340,12 @@ pub struct PlantView {
     pub counters: Arc<BTreeMap<String, u64>>,
     /// Servers that plantwin itself started: protocol and address.
     pub endpoints: Arc<[(String, String)]>,
+    /// Durable telemetry of all devices that waits; absent in a plant without.
+    pub spool: Option<SpoolView>,
+    /// Where durable telemetry goes, if anywhere.
+    pub northbound: Option<Arc<NorthboundView>>,
+    /// Letters set aside, oldest first.
+    pub set_aside: Arc<[SetAsideView]>,
 }
 
 impl PlantView {
@@ -289,6 +363,9 @@ impl PlantView {
             alarms: Arc::new([]),
             counters: Arc::default(),
             endpoints: Arc::new([]),
+            spool: None,
+            northbound: None,
+            set_aside: Arc::new([]),
         }
     }
 }

@@ -63,6 +63,7 @@ async fn try_link(address: SocketAddr, mut path: PathSpec) -> Result<Connection,
         period: Duration::from_millis(50),
         timeout: Duration::from_secs(2),
         clock: clock(),
+        delivery: plantwin_model::Delivery::Latest,
     };
     within("a link", Mqtt.connect(context)).await
 }

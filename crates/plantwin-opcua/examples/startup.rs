@@ -59,6 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             period: device.period,
             timeout: Duration::from_secs(2),
             clock: Arc::clone(&clock),
+            delivery: plantwin_model::Delivery::Latest,
         };
         let mut link = protocol.connect(context).await?;
         let connected = clock.now();

@@ -14,8 +14,8 @@ use std::{
 };
 
 use plantwin_model::{
-    Access, AlarmId, Clock, CommandSender, DeviceId, DeviceIx, Outcome, PlantSpec, PointIx,
-    Request, Role, Timestamp,
+    Access, AlarmId, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome, PlantSpec,
+    PointIx, Request, Role, Timestamp,
 };
 use plantwin_twin::{CommandMail, TwinMail};
 use tokio::sync::mpsc::Sender;
@@ -163,6 +163,7 @@ impl Router {
                 (self.entry(&device)?.revive)();
                 Ok(Some(Outcome::Done))
             }
+            Request::Retry { .. } | Request::Drop { .. } => Err("no such letter".to_owned()),
         }
     }
 
@@ -254,7 +255,7 @@ pub(crate) struct Desk {
 }
 
 impl CommandSender for Desk {
-    fn send(&self, request: Request) -> Receiver<Outcome> {
+    fn send_keyed(&self, _key: Option<CommandKey>, request: Request) -> Receiver<Outcome> {
         let (reply, outcome) = sync_channel(1);
         self.router.answer(self.role, request, reply);
         outcome

@@ -38,7 +38,8 @@
 //! # }
 //! ```
 //!
-//! Absent: actors, input and output, clocks, policy, device enrolment and tokens, encryption at rest.
+//! Absent: actors, input and output, clocks, policy, device enrolment and tokens,
+//! keeping keys.
 
 mod aead;
 mod distributor;
@@ -50,6 +51,7 @@ mod header;
 mod in_flight;
 mod opener;
 mod primitives;
+mod rest;
 mod sealer;
 mod signature;
 #[cfg(test)]
@@ -69,6 +71,7 @@ pub use opener::Opener;
 pub use primitives::{
     DIGEST_BYTES, Secret, constant_time_eq, derive_key, hash, mac, random_bytes, verify_mac,
 };
+pub use rest::{REST_OVERHEAD_BYTES, open_at_rest, seal_at_rest};
 pub use sealer::Sealer;
 pub use signature::{KEY_BYTES, SIGNATURE_BYTES, Signature, SigningKey, VerifyingKey};
 pub use window::WINDOW;

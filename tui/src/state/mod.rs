@@ -363,6 +363,8 @@ impl App {
             Outcome::Done => (format!("{label}: done"), false),
             Outcome::Refused { reason } => (format!("{label}: refused: {reason}"), true),
             Outcome::Failed { reason } => (format!("{label}: failed: {reason}"), true),
+            Outcome::Expired => (format!("{label}: expired before it was sent"), true),
+            Outcome::Unknown { reason } => (format!("{label}: unknown: {reason}"), true),
         };
         // One failure among many acknowledgements must not be swept away by the next success.
         let keep = |m: &Message| m.failed && self.wall.since(m.at) < FAILURE_STAYS;

@@ -58,6 +58,7 @@ pub(super) fn context(mut path: PathSpec, addr: SocketAddr, limit: Duration) -> 
         period: Duration::from_millis(50),
         timeout: limit,
         clock: clock(),
+        delivery: plantwin_model::Delivery::Latest,
     }
 }
 

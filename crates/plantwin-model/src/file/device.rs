@@ -166,6 +166,7 @@ fn device(
         start: kind.kind.points.iter().map(|p| p.start).collect(),
         params: kind.kind.model.iter().flat_map(|m| &m.params).map(|p| p.value).collect(),
         paths,
+        delivery: crate::Delivery::Latest,
         budget_joules: budget,
         energy_profile: energy.unwrap_or_else(|| kind.kind.energy_profile.clone()),
         span: table.span,

@@ -105,6 +105,9 @@ pub(super) fn read(
         flows,
         scenario,
         listen,
+        supervision: crate::SupervisionSpec::default(),
+        spool: crate::SpoolSpec::default(),
+        northbound: None,
     })
     .filter(|_| complete)
 }

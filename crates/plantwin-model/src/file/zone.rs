@@ -35,7 +35,12 @@ impl Zones {
             item.name(true);
             let table = item.table(root.path(&format!("zone.{}", item.key)));
             let title = table.as_ref().map(|t| t.text_or("title", item.key)).unwrap_or_default();
-            zones.list.push(ZoneSpec { id: item.key.into(), title, peers: Vec::new() });
+            zones.list.push(ZoneSpec {
+                id: item.key.into(),
+                title,
+                peers: Vec::new(),
+                supervision: None,
+            });
             if let Some(table) = table {
                 peers.push((ix, table.get("peers")));
                 table.close();

@@ -109,6 +109,7 @@ async fn what_a_broker_retained_is_stale_unless_it_says_itself_that_it_is_young(
             period: Duration::from_secs(1),
             timeout: Duration::from_secs(20),
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(NOW))),
+            delivery: plantwin_model::Delivery::Latest,
         };
         async { within("a link", Mqtt.connect(context)).await.unwrap() }
     };

@@ -64,6 +64,7 @@ pub(crate) fn context(name: &str, path: &PathSpec, address: SocketAddr) -> LinkC
         period: PERIOD,
         timeout: Duration::from_secs(2),
         clock: Arc::new(SystemClock::new(1.0)),
+        delivery: plantwin_model::Delivery::Latest,
     }
 }
 

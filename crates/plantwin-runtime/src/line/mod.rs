@@ -147,6 +147,11 @@ impl Line {
                             let traffic = since(&mut counted, connection.traffic.snapshot());
                             self.carrier.carry(TwinMail::Frame(FrameMail { frame, traffic })).await;
                         }
+                        Some(LinkEvent::Durable { frame, receipt }) => {
+                            let traffic = since(&mut counted, connection.traffic.snapshot());
+                            self.carrier.carry(TwinMail::Frame(FrameMail { frame, traffic })).await;
+                            connection.control.confirm(receipt);
+                        }
                         Some(LinkEvent::Alive) => self.carrier.carry(TwinMail::Alive).await,
                         Some(LinkEvent::Closed(error)) => return Some((rank, error)),
                         None => return Some((rank, LinkError::Closed("the link ended".to_owned()))),
@@ -205,6 +210,7 @@ impl Line {
             period: self.wall(self.device.period),
             timeout: TIMEOUT,
             clock: Arc::clone(&self.clock),
+            delivery: self.device.delivery,
         };
         let protocol = self.registry.get(context.path.protocol).cloned();
         async move {
@@ -233,7 +239,9 @@ impl Line {
                     match connection.events.recv().await {
                         // What a broker kept is no sign of life.
                         Some(LinkEvent::Frame(frame)) if frame.is_past() => {}
-                        Some(LinkEvent::Frame(frame)) => return Ok(frame),
+                        Some(LinkEvent::Frame(frame) | LinkEvent::Durable { frame, .. }) => {
+                            return Ok(frame);
+                        }
                         Some(LinkEvent::Alive) => {}
                         Some(LinkEvent::Closed(error)) => return Err(error),
                         None => return Err(LinkError::Closed("the link ended".to_owned())),

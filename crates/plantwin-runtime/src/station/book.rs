@@ -60,6 +60,7 @@ impl Book {
                 budget_joules: device.budget_joules,
                 bytes: 0,
                 restarts: 0,
+                spool: None,
                 points: vec![PointView::unknown(); device.kind.points.len()],
                 revision: 0,
             }));
@@ -126,11 +127,18 @@ impl Book {
             since: observed.since,
             path,
             session: observed.session,
-            mailbox: MailboxView { depth, capacity: old.mailbox.capacity, handled, refused },
+            mailbox: MailboxView {
+                depth,
+                capacity: old.mailbox.capacity,
+                handled,
+                refused,
+                ..MailboxView::default()
+            },
             energy_joules: observed.energy_joules,
             budget_joules: old.budget_joules,
             bytes: observed.bytes,
             restarts: observed.restarts,
+            spool: old.spool,
             points: observed.points,
             revision: self.view.revision + 1,
         };

@@ -56,7 +56,7 @@ fn number(text: &str) -> Result<f64, Failure> {
 
 fn send(which: &Which, request: Request) -> Result<Code, Failure> {
     let socket = control::find(which.attach.as_deref(), which.data.as_deref())?;
-    let what = Ask::Request { role: Role::Engineer, request };
+    let what = Ask::Request { role: Role::Engineer, key: None, request };
     match control::outcome_of(&socket, &what) {
         Outcome::Done => {
             println!("done");
@@ -64,5 +64,9 @@ fn send(which: &Which, request: Request) -> Result<Code, Failure> {
         }
         Outcome::Refused { reason } => Err(Code::Auth.failure(format!("refused: {reason}"))),
         Outcome::Failed { reason } => Err(Code::Unavailable.failure(format!("failed: {reason}"))),
+        Outcome::Expired => {
+            Err(Code::Retry.failure("expired before it was sent; it had no effect"))
+        }
+        Outcome::Unknown { reason } => Err(Code::Unavailable.failure(format!("unknown: {reason}"))),
     }
 }

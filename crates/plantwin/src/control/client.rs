@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use plantwin_model::{Clock, CommandSender, LinkView, Outcome, PlantView, Request, Role};
+use plantwin_model::{
+    Clock, CommandKey, CommandSender, LinkView, Outcome, PlantView, Request, Role,
+};
 use tokio::sync::watch;
 
 use super::wire::{Ask, Say};
@@ -119,10 +121,10 @@ struct RemoteDesk {
 }
 
 impl CommandSender for RemoteDesk {
-    fn send(&self, request: Request) -> Receiver<Outcome> {
+    fn send_keyed(&self, key: Option<CommandKey>, request: Request) -> Receiver<Outcome> {
         let (reply, outcome) = sync_channel(1);
         let socket = self.socket.clone();
-        let what = Ask::Request { role: self.role, request };
+        let what = Ask::Request { role: self.role, key, request };
         std::thread::spawn(move || {
             // The console may have been closed meanwhile.
             let _ = reply.send(outcome_of(&socket, &what));

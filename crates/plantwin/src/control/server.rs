@@ -130,13 +130,13 @@ async fn client(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
         }
         Ask::Tap { twin } => tap(&mut write, desk, &twin).await,
         Ask::Attach => attach(&mut write, desk).await,
-        Ask::Request { role, request } => {
+        Ask::Request { role, key, request } => {
             let (_, sender) =
                 desk.senders.iter().rev().find(|(r, _)| *r <= role).unwrap_or(&desk.senders[0]);
-            let receiver = sender.send(request);
+            let receiver = sender.send_keyed(key, request);
             let outcome = tokio::task::spawn_blocking(move || {
                 receiver.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| {
-                    plantwin_model::Outcome::Failed {
+                    plantwin_model::Outcome::Unknown {
                         reason: "no outcome came; whether the device acted is unknown".to_owned(),
                     }
                 })

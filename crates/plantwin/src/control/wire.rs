@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use plantwin_model::{
-    AlarmView, LinkView, Outcome, PlantView, Request, Role, Timestamp, TwinTable, TwinView,
-    TypeView, ZoneView,
+    AlarmView, CommandKey, LinkView, NorthboundView, Outcome, PlantView, Request, Role,
+    SetAsideView, SpoolView, Timestamp, TwinTable, TwinView, TypeView, ZoneView,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,13 @@ pub(crate) enum Ask {
     /// Snapshots for a console.
     Attach,
     /// Act.
-    Request { role: Role, request: Request },
+    Request {
+        role: Role,
+        /// Makes asking again harmless.
+        #[serde(default)]
+        key: Option<CommandKey>,
+        request: Request,
+    },
 }
 
 /// Said by the server.
@@ -58,6 +64,13 @@ pub(crate) struct Update {
     /// Present when they changed.
     pub(crate) alarms: Option<Arc<[AlarmView]>>,
     pub(crate) counters: Arc<BTreeMap<String, u64>>,
+    #[serde(default)]
+    pub(crate) spool: Option<SpoolView>,
+    #[serde(default)]
+    pub(crate) northbound: Option<Arc<NorthboundView>>,
+    /// Present when they changed.
+    #[serde(default)]
+    pub(crate) set_aside: Option<Arc<[SetAsideView]>>,
 }
 
 impl Hello {
@@ -89,6 +102,7 @@ impl Update {
             (before.is_none() || twin.revision > since).then(|| (ix, Arc::clone(twin)))
         };
         let same_alarms = before.is_some_and(|b| Arc::ptr_eq(&b.alarms, &view.alarms));
+        let same_letters = before.is_some_and(|b| Arc::ptr_eq(&b.set_aside, &view.set_aside));
         Self {
             now: view.now,
             uptime_s: view.uptime_s,
@@ -96,6 +110,9 @@ impl Update {
             twins: view.twins.iter().enumerate().filter_map(changed).collect(),
             alarms: (!same_alarms).then(|| Arc::clone(&view.alarms)),
             counters: Arc::clone(&view.counters),
+            spool: view.spool,
+            northbound: view.northbound.clone(),
+            set_aside: (!same_letters).then(|| Arc::clone(&view.set_aside)),
         }
     }
 
@@ -105,6 +122,11 @@ impl Update {
         view.uptime_s = self.uptime_s;
         view.revision = self.revision;
         view.counters = self.counters;
+        view.spool = self.spool;
+        view.northbound = self.northbound;
+        if let Some(letters) = self.set_aside {
+            view.set_aside = letters;
+        }
         if let Some(alarms) = self.alarms {
             view.alarms = alarms;
         }
