@@ -10,10 +10,10 @@ const ROWS: &[(u8, &[&str])] = &[
     (1, &["plantwin-seal", "plantwin-physics"]),
     (2, &["plantwin-store", "plantwin-watch", "plantwin-energy"]),
     (3, &["plantwin-adapter", "plantwin-authority"]),
-    (4, &["plantwin-mqtt", "plantwin-coap", "plantwin-opcua", "plantwin-tui"]),
+    (4, &["plantwin-mqtt", "plantwin-coap", "plantwin-opcua", "plantwin-modbus", "plantwin-tui"]),
     (5, &["plantwin-twin", "plantwin-field"]),
     (6, &["plantwin-runtime"]),
-    (7, &["plantwin"]),
+    (7, &["plantwin", "plantwin-simulate"]),
     // Beside the house: developer commands, tests, examples.
     (8, &["xtask", "plantwin-tests", "plantwin-examples"]),
 ];
@@ -31,9 +31,10 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("mqtt5", &["plantwin-mqtt"]),
     ("coap-lite", &["plantwin-coap"]),
     ("async-opcua", &["plantwin-opcua"]),
-    ("actix", &["plantwin-twin", "plantwin-runtime"]),
+    ("tokio-modbus", &["plantwin-modbus"]),
+    ("actix", &["plantwin-twin", "plantwin-runtime", "plantwin-simulate"]),
     ("anyhow", &["plantwin", "xtask", "plantwin-examples"]),
-    ("clap", &["plantwin", "xtask"]),
+    ("clap", &["plantwin", "plantwin-simulate", "xtask"]),
 ];
 
 fn metadata() -> Metadata {
@@ -99,8 +100,14 @@ fn a_folder_is_named_as_its_package() {
 
 #[test]
 fn adapters_and_the_console_never_see_keys_or_the_runtime() {
-    let blind =
-        ["plantwin-adapter", "plantwin-mqtt", "plantwin-coap", "plantwin-opcua", "plantwin-tui"];
+    let blind = [
+        "plantwin-adapter",
+        "plantwin-mqtt",
+        "plantwin-coap",
+        "plantwin-opcua",
+        "plantwin-modbus",
+        "plantwin-tui",
+    ];
     let hidden =
         ["plantwin-seal", "plantwin-authority", "plantwin-twin", "plantwin-runtime", "actix"];
     for package in metadata().workspace_packages() {

@@ -5,9 +5,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use plantwin_model::{
-    AlarmId, AlarmSource, AlarmState, AlarmView, Clock, CommandInfo, DeviceId, Flaw, LinkView,
-    MailboxView, PathView, PlantView, PointInfo, PointView, Priority, Quality, Role, SessionView,
-    Timestamp, TwinState, TwinView, TypeView, ZoneView,
+    AlarmId, AlarmSource, AlarmState, AlarmView, Clock, CommandInfo, DeviceId, Flaw, LaneView,
+    LinkView, MailboxView, NorthboundView, PathView, PlantView, PointInfo, PointView, Priority,
+    Quality, Role, SessionView, SetAsideView, SpoolView, Timestamp, TwinState, TwinView, TypeView,
+    ZoneView,
 };
 
 /// 2026-11-21 14:02:07Z.
@@ -210,5 +211,76 @@ pub(crate) fn troubled() -> PlantView {
         t.restarts = 5;
     });
     edit(&mut view, 9, |t| t.points[0].quality = Quality::Uncertain(Flaw::OutOfRange));
+    view
+}
+
+/// Gives the plant durable telemetry: a spool with room and a way out that is up.
+pub(crate) fn durable(mut view: PlantView) -> PlantView {
+    view.spool = Some(SpoolView {
+        records: 1_204,
+        bytes: 3_250_586,
+        capacity: 4 << 30,
+        oldest: Some(at(-75.0)),
+        hours_left: Some(19.4),
+        dropped: 0,
+    });
+    view.northbound = Some(Arc::new(NorthboundView {
+        endpoint: "broker.example:1883".into(),
+        up: true,
+        since: at(-12.0),
+        reason: String::new(),
+        sent: 98_765,
+    }));
+    edit(&mut view, 0, |t| {
+        t.spool = Some(SpoolView {
+            records: 804,
+            bytes: 2_097_152,
+            capacity: 64 << 20,
+            oldest: Some(at(-75.0)),
+            hours_left: Some(31.5),
+            dropped: 0,
+        });
+    });
+    view
+}
+
+/// A letter for `twin` that was set aside.
+pub(crate) fn letter(twin: &str, id: u64, lane: &str, age: f64) -> SetAsideView {
+    SetAsideView {
+        id,
+        twin: twin.into(),
+        since: at(-age),
+        lane: lane.into(),
+        text: "level 18.4 cm".into(),
+        panic: "index out of bounds: the len is 2 but the index is 7".into(),
+    }
+}
+
+/// The troubled plant with a way out that is down, a spool that fills, letters set aside and
+/// overloaded mailboxes.
+pub(crate) fn waiting() -> PlantView {
+    let mut view = durable(troubled());
+    view.northbound = Some(Arc::new(NorthboundView {
+        endpoint: "broker.example:1883".into(),
+        up: false,
+        since: at(-12.0),
+        reason: "connection refused".into(),
+        sent: 98_765,
+    }));
+    view.set_aside =
+        [letter("tank0", 3, "durable", 95.0), letter("tank0", 4, "latest", 41.0)].into();
+    edit(&mut view, 0, |t| {
+        t.mailbox.lanes = [
+            LaneView::default(),
+            LaneView { depth: 1, refused: 2, ..LaneView::default() },
+            LaneView { depth: 40, shed: 0, refused: 12, coalesced: 0 },
+            LaneView { depth: 2, coalesced: 1_204, shed: 33, refused: 0 },
+        ];
+        if let Some(spool) = &mut t.spool {
+            spool.bytes = 63 << 20;
+            spool.hours_left = Some(0.3);
+            spool.dropped = 512;
+        }
+    });
     view
 }

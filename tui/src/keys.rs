@@ -136,6 +136,7 @@ pub(crate) enum Command {
     Acknowledge,
     AcknowledgePage,
     Operate,
+    Letters,
     Type,
     Erase,
     NextField,
@@ -281,6 +282,13 @@ pub(crate) static TABLE: &[Binding] = &[
         "scale the trend to its values or to the whole range",
     ),
     operate(Context::Twin, &[ch('c')], Command::Operate, "command", "command this twin"),
+    operate(
+        Context::Twin,
+        &[ch('m')],
+        Command::Letters,
+        "",
+        "retry or drop a letter that was set aside, after a confirmation",
+    ),
     look(Context::Alarms, &[ENTER], Command::Enter, "open", "open the alarm's twin"),
     operate(
         Context::Alarms,

@@ -43,7 +43,8 @@ fn every_listed_key_does_what_its_line_says() {
 
 #[test]
 fn readonly_has_no_binding_that_acts() {
-    let acting = [Command::Acknowledge, Command::AcknowledgePage, Command::Operate];
+    let acting =
+        [Command::Acknowledge, Command::AcknowledgePage, Command::Operate, Command::Letters];
     for context in Context::ALL {
         for binding in bindings(context, Access::Look) {
             assert!(!acting.contains(&binding.command), "{binding:?}");

@@ -11,6 +11,22 @@ pub(crate) const SMALLEST: (u16, u16) = (60, 15);
 /// Rows under the alarm list that show the selected alarm in full.
 pub(crate) const ALARM_DETAIL: u16 = 4;
 
+/// Lines about a twin that are always there.
+pub(crate) const TWIN_FACTS: u16 = 5;
+
+/// Lines about a twin that are there when there is something to say and room to say it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct TwinExtras {
+    /// Its newest alarm.
+    pub(crate) alarm: u16,
+    /// Letters set aside, with their heading.
+    pub(crate) letters: u16,
+    /// Its durable telemetry.
+    pub(crate) spool: u16,
+    /// The lanes of its mailbox.
+    pub(crate) lanes: u16,
+}
+
 /// The frame around every screen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
@@ -66,9 +82,27 @@ impl Layout {
         zones.clamp(1, usize::from(self.body.height / 2))
     }
 
-    /// Rows of the table of points, under the heading and the facts about the twin.
-    pub(crate) fn point_rows(&self, points: usize) -> usize {
-        points.clamp(1, usize::from((self.body.height - 6) / 2).max(1))
+    /// Rows of the table of points, under the heading and `facts` lines about the twin.
+    pub(crate) fn point_rows(&self, points: usize, facts: u16) -> usize {
+        points.clamp(1, usize::from(self.body.height.saturating_sub(facts) / 2).max(1))
+    }
+
+    /// Lines of the twin's screen under its [`TWIN_FACTS`] facts, so that heading and one row of
+    /// the points always have room: the newest alarm, letters set aside, spool, lanes.
+    pub(crate) fn twin_extras(&self, want: TwinExtras) -> TwinExtras {
+        let mut spare = self.body.height.saturating_sub(TWIN_FACTS + 2);
+        let mut take = |n: u16, least: u16| {
+            let n = if spare < least { 0 } else { n.min(spare) };
+            spare -= n;
+            n
+        };
+        // In the order of what must not be missed.
+        let alarm = take(want.alarm, 1);
+        // A heading and at least one letter.
+        let letters = take(want.letters, 2);
+        let spool = take(want.spool, 1);
+        let lanes = take(want.lanes, 1);
+        TwinExtras { alarm, letters, spool, lanes }
     }
 }
 
@@ -103,7 +137,15 @@ mod tests {
         let area = Rect::new(0, 0, SMALLEST.0, SMALLEST.1);
         for lost in [false, true] {
             let l = Layout::of(area, lost).expect("large enough");
-            assert!(l.alarm_rows() >= 3 && l.twin_rows() >= 8 && l.point_rows(9) >= 1);
+            assert!(l.alarm_rows() >= 3 && l.twin_rows() >= 8 && l.point_rows(9, 6) >= 1);
+        }
+        let all = TwinExtras { alarm: 1, letters: 4, spool: 1, lanes: 3 };
+        for lost in [false, true] {
+            let l = Layout::of(area, lost).expect("large enough");
+            let extras = l.twin_extras(all);
+            let lines = extras.alarm + extras.letters + extras.spool + extras.lanes;
+            assert_eq!(extras.alarm, 1, "an alarm is never crowded out");
+            assert!(TWIN_FACTS + lines + 2 <= l.body.height, "{extras:?}");
         }
         assert!(Layout::of(Rect { width: 59, ..area }, false).is_none());
         assert!(Layout::of(Rect { height: 14, ..area }, false).is_none());

@@ -40,6 +40,7 @@ mod svg;
 mod text;
 mod theme;
 mod view;
+mod waiting;
 
 pub use error::TuiError;
 pub use line::line_mode;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Write as _,
     io::Write,
     sync::{
         Arc,
@@ -13,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use plantwin_model::{AlarmId, AlarmState, Clock, LinkView, PlantView, Priority, Timestamp};
+use plantwin_model::{
+    AlarmId, AlarmState, Clock, LinkView, PlantView, Priority, SetAsideView, Timestamp,
+};
 use tokio::sync::watch;
 
 use crate::{
@@ -22,6 +25,7 @@ use crate::{
     text::{count, date_clock, safe},
     theme::{Mark, alarm_state_name, priority_name},
     view::state_name,
+    waiting::{letter_words, reason_words, spool_words, up_word},
 };
 
 /// Time between two looks at the view.
@@ -86,8 +90,10 @@ impl Lines {
         }
         let time = date_clock(view.now);
         let mut out = Vec::new();
-        let more =
-            self.alarm_changes(view, &time, &mut out) + self.twin_changes(view, &time, &mut out);
+        let more = self.alarm_changes(view, &time, &mut out)
+            + self.twin_changes(view, &time, &mut out)
+            + self.letter_changes(view, &time, &mut out);
+        self.northbound_change(view, &time, &mut out);
         if more > 0 {
             out.push(format!("{time} and {} more changes", count(more as u64)));
         }
@@ -115,11 +121,65 @@ impl Lines {
         let [ok, bad, stale, idle, doubtful] = self.index.classes();
         let alarms = AlarmCounts::of(&view.alarms);
         let [p1, p2, p3, p4] = alarms.by_priority;
-        format!(
+        let mut line = format!(
             "{time} {}{link} twins {ok} ok {bad} bad {stale} stale {doubtful} doubtful {idle} idle, alarms {p1} P1 {p2} P2 {p3} P3 {p4} P4, {} unacknowledged",
             safe(&view.plant),
             alarms.unacknowledged
-        )
+        );
+        if let Some(spool) = &view.spool {
+            line.push_str(", spool ");
+            line.push_str(&spool_words(spool).replace("  ", " "));
+        }
+        if let Some(out) = &view.northbound {
+            line.push_str(", northbound ");
+            line.push_str(up_word(out));
+        }
+        if !view.set_aside.is_empty() {
+            let _ = write!(line, ", {} set aside", count(view.set_aside.len() as u64));
+        }
+        line
+    }
+
+    /// Adds a line for each letter that was set aside or is no longer; returns how many found no
+    /// room.
+    fn letter_changes(&self, view: &PlantView, time: &str, out: &mut Vec<String>) -> usize {
+        if self.last.as_ref().is_some_and(|l| Arc::ptr_eq(&l.set_aside, &view.set_aside)) {
+            return 0;
+        }
+        let old = self.last.as_ref().map_or(&[][..], |l| &l.set_aside);
+        let same = |a: &SetAsideView, b: &SetAsideView| a.id == b.id && a.twin == b.twin;
+        let fresh = view.set_aside.iter().filter(|n| !old.iter().any(|o| same(o, n))).map(|l| {
+            let words = letter_words(l);
+            format!("{time} ? SET ASIDE twin {} {}", safe(l.twin.as_str()), safe(&words))
+        });
+        let gone = old.iter().filter(|o| !view.set_aside.iter().any(|n| same(o, n))).map(|l| {
+            format!("{time} twin {} letter {} no longer set aside", safe(l.twin.as_str()), l.id)
+        });
+        let mut left = 0;
+        for line in fresh.chain(gone) {
+            if out.len() < CHANGES { out.push(line) } else { left += 1 }
+        }
+        left
+    }
+
+    /// Adds a line if the way out for durable telemetry came up or went down.
+    fn northbound_change(&self, view: &PlantView, time: &str, out: &mut Vec<String>) {
+        let was = self.last.as_ref().and_then(|l| l.northbound.as_ref());
+        if let Some(now) = &view.northbound
+            && was.map_or(!now.up, |was| was.up != now.up)
+        {
+            let mark = if now.up { "" } else { "? " };
+            out.push(format!(
+                "{time} {mark}northbound {}{}{}",
+                up_word(now),
+                if now.endpoint.is_empty() {
+                    String::new()
+                } else {
+                    format!(" {}", safe(&now.endpoint))
+                },
+                safe(&reason_words(now))
+            ));
+        }
     }
 
     /// Adds a line for each alarm that changed; returns how many found no room.

@@ -3,7 +3,7 @@
 use plantwin_model::{AlarmState, PlantView, Priority, TwinState};
 
 use super::*;
-use crate::fixture::{Fixed, NOW, alarm, edit, normal, troubled};
+use crate::fixture::{Fixed, NOW, alarm, durable, edit, letter, normal, troubled, waiting};
 
 fn lines(all: &mut Lines, view: PlantView) -> Vec<String> {
     all.of(&Arc::new(view))
@@ -29,6 +29,40 @@ fn the_first_look_counts_and_later_looks_tell_what_changed() {
     assert!(
         back.contains(&"2026-11-21 14:02:07Z twin tank6 shadowed: values are current".to_owned())
     );
+}
+
+#[test]
+fn mail_that_waits_and_letters_set_aside_are_told_once() {
+    let mut all = Lines::new();
+    let first = lines(&mut all, durable(normal(1)));
+    assert_eq!(first.len(), 1, "nothing abnormal, one line: {first:?}");
+    assert!(
+        first[0].ends_with(
+            ", 0 unacknowledged, spool 1,204 rec 3.1 MiB of 4.0 GiB 19 h left, northbound UP"
+        ),
+        "{}",
+        first[0]
+    );
+    let mut bad = waiting();
+    bad.alarms = [].into();
+    let told = lines(&mut all, bad.clone());
+    for line in [
+        "2026-11-21 14:02:07Z ? SET ASIDE twin tank0 letter 3 (durable): level 18.4 cm; \
+         index out of bounds: the len is 2 but the index is 7",
+        "2026-11-21 14:02:07Z ? northbound DOWN broker.example:1883 (connection refused)",
+    ] {
+        assert!(told.iter().any(|l| l == line), "{line} is not in {told:?}");
+    }
+    assert!(told.last().is_some_and(|l| l.ends_with("northbound DOWN, 2 set aside")), "{told:?}");
+    let mut same = bad.clone();
+    same.set_aside = bad.set_aside.to_vec().into();
+    assert_eq!(lines(&mut all, same).len(), 1, "told already");
+    let mut mended = durable(bad);
+    mended.set_aside = [letter("tank0", 4, "latest", 1.0)].into();
+    let told = lines(&mut all, mended);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told[0], "2026-11-21 14:02:07Z twin tank0 letter 3 no longer set aside");
+    assert_eq!(told[1], "2026-11-21 14:02:07Z northbound UP broker.example:1883");
 }
 
 #[test]

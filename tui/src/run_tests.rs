@@ -8,7 +8,7 @@ use std::{
     sync::mpsc::{RecvTimeoutError, sync_channel},
 };
 
-use plantwin_model::{AlarmState, Request};
+use plantwin_model::{AlarmState, CommandKey, Request};
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
 use super::*;

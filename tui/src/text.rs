@@ -90,6 +90,32 @@ pub(crate) fn count(n: u64) -> String {
     out
 }
 
+/// A count of bytes in units of 1024, as plant files give bounds.
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut size = n as f64 / 1024.0;
+    let mut unit = 0;
+    // 1023.95 would be written as 1024.0.
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+/// A number of hours as people plan with it: minutes, hours or days.
+pub(crate) fn hours(h: f64) -> String {
+    match h.max(0.0) {
+        h if h < 1.0 => format!("{:.0} min", (h * 60.0).floor()),
+        h if h < 10.0 => format!("{:.1} h", (h * 10.0).floor() / 10.0),
+        h if h < 96.0 => format!("{:.0} h", h.floor()),
+        h => format!("{:.0} d", (h / 24.0).floor().min(99_999.0)),
+    }
+}
+
 /// A duration in at most six columns.
 pub(crate) fn duration(d: Duration) -> String {
     let s = d.as_secs();

@@ -51,6 +51,7 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
     ],
     needs_addr: true,
     datagrams: true,
+    acknowledges: false,
     validate,
     addresses,
 };

@@ -68,6 +68,7 @@ static WIRE: ProtocolSchema = ProtocolSchema {
     point_settings: &[],
     needs_addr: false,
     datagrams: false,
+    acknowledges: false,
     validate: |_| Vec::new(),
     addresses: |_, _| Vec::new(),
 };

@@ -9,6 +9,7 @@ mod command;
 mod diagnostic;
 pub mod file;
 mod ids;
+pub mod invariant;
 mod quality;
 mod schema;
 mod spec;

@@ -20,6 +20,10 @@ pub struct ProtocolSchema {
     /// Whether it travels in datagrams (UDP) rather than in a stream (TCP); the energy ledger adds
     /// what IP puts around each.
     pub datagrams: bool,
+    /// Whether whoever receives a message acknowledges it, so that it can be held until what it
+    /// says is safe. Without it a device's values are durable only from plantwin on, and nothing
+    /// durable can go northbound over it.
+    pub acknowledges: bool,
     /// Checks the values of a path's settings beyond their kind; problems as
     /// `(key, message)`, key empty for the path as a whole.
     pub validate: fn(&PathSpec) -> Vec<(String, String)>,

@@ -1,12 +1,16 @@
 //! The embedded broker, so that a plant runs without installing one.
 //!
-//! It keeps everything in memory and accepts anonymous clients: it is meant for loopback and
-//! test benches. Absent: TLS, users, `$SYS` topics, persistence (a plant that needs those names
-//! an external broker by `addr`).
+//! It keeps everything in memory, persistent sessions and what is queued for them too, and accepts
+//! anonymous clients: it is meant for loopback and test benches. Absent: TLS, users, `$SYS` topics,
+//! anything that survives its process (a plant that needs those names an external broker by
+//! `addr`).
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use mqtt5::broker::{BrokerConfig, MqttBroker, config::StorageConfig};
+use mqtt5::broker::{
+    BrokerConfig, MqttBroker,
+    config::{StorageBackend, StorageConfig},
+};
 use plantwin_adapter::{Hub, LinkError, Tasks};
 
 /// Largest packet a client may send. Payloads are limited to 64 KiB by the convention; the rest
@@ -17,6 +21,10 @@ const MAX_PACKET: usize = 128 * 1024;
 const MAX_CLIENTS: usize = 100_000;
 /// Messages that may wait for one slow client before the broker drops some.
 const MAX_WAITING: usize = 4096;
+/// Messages kept for a client with a persistent session while it is away, and their bytes; the
+/// library drops the oldest beyond that.
+const MAX_QUEUED: usize = 10_000;
+const MAX_QUEUED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Starts the broker. `None` = a free port on 127.0.0.1.
 pub(crate) async fn start(listen: Option<SocketAddr>) -> Result<Hub, LinkError> {
@@ -32,8 +40,14 @@ pub(crate) async fn start(listen: Option<SocketAddr>) -> Result<Hub, LinkError> 
     config.max_packet_size = MAX_PACKET;
     config.client_channel_capacity = MAX_WAITING;
     config.sys_topics_enabled = false;
-    // Persistence is on by default and would write into the working directory.
-    config.storage_config = StorageConfig { enable_persistence: false, ..StorageConfig::default() };
+    // The default would write into the working directory; none at all would have no sessions that
+    // outlive a connection.
+    config.storage_config = StorageConfig {
+        backend: StorageBackend::Memory,
+        max_queued_messages_per_client: MAX_QUEUED,
+        max_queued_bytes_per_client: MAX_QUEUED_BYTES,
+        ..StorageConfig::default()
+    };
     let mut broker = MqttBroker::with_config(config).await.map_err(|e| failed(e.to_string()))?;
     let Some(address) = broker.local_addr() else {
         return Err(failed("the broker has no listener".to_owned()));

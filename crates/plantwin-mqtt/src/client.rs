@@ -1,9 +1,13 @@
-//! One MQTT connection: accounting of bytes, and which acknowledgement belongs to which message.
+//! One MQTT 5 connection: accounting of bytes, which acknowledgement belongs to which message,
+//! and the acknowledgements that we owe.
 //!
 //! The client library takes messages through a queue and only tells the packet identifier it
 //! gave to each, in the order of the queue. So [`Publisher`] notes each message in the same
 //! order under one lock, and [`Pump`] pairs notes with identifiers and identifiers with
-//! acknowledgements. Absent: topics, payloads, reconnecting.
+//! acknowledgements. A connection that is not [`Session::Prompt`] acknowledges a message only
+//! when [`Publisher::acknowledge`] is called; the broker sends no more than [`RECEIVE_MAXIMUM`]
+//! ahead of that, which is the credit that bounds what a link must hold. Absent: topics,
+//! payloads, reconnecting.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,25 +18,44 @@ use std::{
 
 use plantwin_adapter::{LinkError, Traffic};
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions,
-    NetworkOptions, Outgoing, Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
+    NetworkOptions, Outgoing,
+    v5::{
+        AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError,
+        mqttbytes::{
+            QoS,
+            v5::{
+                Connect, Filter, LastWill, Login, PubAckReason, Publish, Subscribe,
+                SubscribeReasonCode,
+            },
+        },
+    },
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use crate::config::Config;
 
-/// Messages that may wait for the socket; whoever wants to send more waits.
-const QUEUE: usize = 64;
-/// Messages that may wait for their acknowledgement at once.
-const INFLIGHT: u16 = 32;
-/// Largest packet read: a broker that sends more is cut off. Payloads are limited much lower,
+/// Messages of quality of service 1 that a broker may send ahead of their acknowledgement
+/// (MQTT 5 §3.1.2.11.3).
+pub(crate) const RECEIVE_MAXIMUM: u16 = 32;
+/// Messages that a broker may in fact be ahead before it is cut off. Mosquitto 2.0.11 keeps to
+/// the receive maximum at first, but empties its queue after the first acknowledgements (measured;
+/// eclipse-mosquitto/mosquitto#2301).
+const MOST_OWED: usize = 4096;
+/// Messages that may wait for the socket by default; whoever wants to send more waits.
+pub(crate) const QUEUE: u16 = 64;
+/// Messages that may wait for their acknowledgement at once by default; a broker may allow less.
+pub(crate) const INFLIGHT: u16 = 32;
+/// How long a broker keeps a persistent session, and what it owes it, after the connection ended.
+const SESSION_EXPIRY: Duration = Duration::from_hours(7 * 24);
+/// Largest packet read: a broker may send no larger ones. Payloads are limited much lower,
 /// by a quality instead of a hang-up.
-const MAX_INCOMING: usize = 1024 * 1024;
-/// Largest packet written.
+const MAX_INCOMING: u32 = 1024 * 1024;
+/// Largest packet written; a broker may want smaller ones.
 const MAX_OUTGOING: usize = 128 * 1024;
 /// Silence after which either side checks whether the other is still there; a broker declares
-/// a client dead, and publishes its last will, after one and a half times this.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// a client dead, and publishes its last will, after one and a half times this. Tests take the
+/// shortest that the library allows.
+const KEEP_ALIVE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 10 });
 
 /// Which way the client's own messages go in the counters.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,20 +66,68 @@ pub(crate) enum Side {
     Device,
 }
 
+/// What becomes of messages that we are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// Acknowledged when read; forgotten with the connection.
+    Prompt,
+    /// Acknowledged when told; forgotten with the connection.
+    Held,
+    /// Acknowledged when told; the broker keeps what was not for the next connection of the same
+    /// client, and what arrives in between.
+    Persistent,
+}
+
+/// How to join a broker.
+pub(crate) struct Joining<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) client_id: &'a str,
+    pub(crate) will: Option<LastWill>,
+    pub(crate) side: Side,
+    pub(crate) session: Session,
+    /// Messages that may wait for the socket.
+    pub(crate) queue: u16,
+    /// Messages that may wait for their acknowledgement.
+    pub(crate) inflight: u16,
+    /// Longest wait for the broker's consent.
+    pub(crate) timeout: Duration,
+}
+
+/// What became of a message: taken, or the broker's reason for refusing it. Ends without an
+/// answer when the connection does.
+pub(crate) type Ack = oneshot::Receiver<Result<(), String>>;
+
+/// Waits until a message has been taken.
+pub(crate) async fn taken(ack: Ack) -> Result<(), LinkError> {
+    let ended = |_| LinkError::Closed("it ended before the answer".to_owned());
+    ack.await.map_err(ended)?.map_err(LinkError::Refused)
+}
+
 /// A message on its way into the socket.
 struct Note {
     bytes: usize,
-    acked: oneshot::Sender<()>,
+    acked: oneshot::Sender<Result<(), String>>,
     _room: OwnedSemaphorePermit,
 }
 
-/// Sends messages. Cheap to clone.
+/// A message that the broker waits for us to acknowledge.
+struct Owed {
+    pkid: u16,
+    done: bool,
+}
+
+/// Sends messages and acknowledgements. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Publisher {
     client: AsyncClient,
     /// `None` once the connection has ended.
     notes: Arc<Mutex<Option<VecDeque<Note>>>>,
     room: Arc<Semaphore>,
+    /// In the order they came, because they must be acknowledged in that order
+    /// (MQTT 5 §4.6, \[MQTT-4.6.0-2\]). At most [`MOST_OWED`].
+    owed: Arc<Mutex<VecDeque<Owed>>>,
+    /// Largest packet that may be sent.
+    max_packet: usize,
 }
 
 impl Publisher {
@@ -68,10 +139,34 @@ impl Publisher {
         qos: QoS,
         retain: bool,
         payload: Vec<u8>,
-    ) -> Result<oneshot::Receiver<()>, LinkError> {
-        let ended = || LinkError::Closed("it has ended".to_owned());
+    ) -> Result<Ack, LinkError> {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| ended())?;
+        self.hand_in(room, topic, qos, retain, payload)
+    }
+
+    /// As [`Self::publish`], with quality of service 1, but refused when there is no room.
+    pub(crate) fn try_publish(&self, topic: &str, payload: Vec<u8>) -> Result<Ack, LinkError> {
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::Closed => ended(),
+            TryAcquireError::NoPermits => LinkError::Refused("too many are under way".to_owned()),
+        })?;
+        self.hand_in(room, topic, QoS::AtLeastOnce, false, payload)
+    }
+
+    fn hand_in(
+        &self,
+        room: OwnedSemaphorePermit,
+        topic: &str,
+        qos: QoS,
+        retain: bool,
+        payload: Vec<u8>,
+    ) -> Result<Ack, LinkError> {
         let bytes = publish_size(topic, payload.len(), qos);
+        // The library would end the connection over it.
+        if bytes > self.max_packet {
+            let most = self.max_packet;
+            return Err(LinkError::Refused(format!("it has {bytes} bytes, more than {most}")));
+        }
         let (acked, ack) = oneshot::channel();
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let notes = notes.as_mut().ok_or_else(ended)?;
@@ -80,13 +175,43 @@ impl Publisher {
         notes.push_back(Note { bytes, acked, _room: room });
         Ok(ack)
     }
+
+    /// Acknowledges a message that came with this packet identifier, once those before it have
+    /// been; 0 (quality of service 0) and one of an earlier connection are passed over.
+    pub(crate) fn acknowledge(&self, pkid: u16) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(message) = owed.iter_mut().find(|owed| owed.pkid == pkid && !owed.done) {
+            message.done = true;
+        }
+        drop(owed);
+        self.send_acknowledgements();
+    }
+
+    /// Sends the acknowledgements whose turn has come, as far as there is room.
+    fn send_acknowledgements(&self) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(Owed { pkid, .. }) = owed.front().filter(|owed| owed.done) {
+            let message = Publish { qos: QoS::AtLeastOnce, pkid: *pkid, ..Publish::default() };
+            // The rest follow when these are on the wire. When the connection has ended the
+            // broker sends the messages again.
+            if self.client.try_ack(&message).is_err() {
+                return;
+            }
+            owed.pop_front();
+        }
+    }
+}
+
+fn ended() -> LinkError {
+    LinkError::Closed("it has ended".to_owned())
 }
 
 /// Turns the connection's wheel. Dropping it closes the socket without a DISCONNECT.
 pub(crate) struct Pump {
     events: EventLoop,
     publisher: Publisher,
-    inflight: HashMap<u16, oneshot::Sender<()>>,
+    inflight: HashMap<u16, oneshot::Sender<Result<(), String>>>,
+    session: Session,
     traffic: Arc<Traffic>,
     side: Side,
     endpoint: String,
@@ -96,47 +221,58 @@ impl Drop for Pump {
     fn drop(&mut self) {
         self.publisher.room.close();
         *self.publisher.notes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.publisher.owed.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 impl Pump {
-    /// Connects and waits for the broker's consent, at most `timeout`.
+    /// Connects and waits for the broker's consent.
     pub(crate) async fn connect(
-        config: &Config,
-        client_id: &str,
-        will: Option<LastWill>,
-        side: Side,
+        joining: Joining<'_>,
         traffic: Arc<Traffic>,
-        timeout: Duration,
     ) -> Result<Self, LinkError> {
-        let mut options = MqttOptions::new(client_id, &config.host, config.port);
+        let Joining { config, timeout, session, .. } = joining;
+        let mut options = MqttOptions::new(joining.client_id, &config.host, config.port);
         options.set_keep_alive(KEEP_ALIVE);
-        options.set_inflight(INFLIGHT);
-        options.set_max_packet_size(MAX_INCOMING, MAX_OUTGOING);
+        options.set_outgoing_inflight_upper_limit(joining.inflight);
+        options.set_max_packet_size(Some(MAX_INCOMING));
         if let Some((user, password)) = &config.login {
             options.set_credentials(user, password);
         }
-        if let Some(will) = will {
+        if let Some(will) = joining.will {
             options.set_last_will(will);
         }
+        if session != Session::Prompt {
+            options.set_manual_acks(true);
+            options.set_receive_maximum(Some(RECEIVE_MAXIMUM));
+        }
+        if session == Session::Persistent {
+            options.set_clean_start(false);
+            options.set_session_expiry_interval(Some(SESSION_EXPIRY.as_secs() as u32));
+        }
         let connect_size = connect_size(&options);
-        // One place more than there are permits, for the subscriptions.
-        let (client, mut events) = AsyncClient::new(options, QUEUE + 1);
         let mut network = NetworkOptions::new();
         // Without this each acknowledged message waits for Nagle's algorithm: 40 ms (measured).
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(timeout.as_secs().max(1));
-        events.set_network_options(network);
+        options.set_network_options(network);
+        options.set_connection_timeout(timeout.as_secs().max(1));
+        // One place more than there are permits, for the subscriptions, and some that only
+        // acknowledgements use.
+        let places = usize::from(joining.queue) + 1 + usize::from(RECEIVE_MAXIMUM);
+        let (client, events) = AsyncClient::new(options, places);
         let publisher = Publisher {
             client,
             notes: Arc::new(Mutex::new(Some(VecDeque::new()))),
-            room: Arc::new(Semaphore::new(QUEUE)),
+            room: Arc::new(Semaphore::new(usize::from(joining.queue))),
+            owed: Arc::default(),
+            max_packet: MAX_OUTGOING,
         };
-        let endpoint = config.endpoint();
+        let (endpoint, side) = (config.endpoint(), joining.side);
         let inflight = HashMap::new();
-        let mut pump = Self { events, publisher, inflight, traffic, side, endpoint };
+        let mut pump = Self { events, publisher, inflight, session, traffic, side, endpoint };
         match tokio::time::timeout(timeout, pump.events.poll()).await {
-            Err(_) | Ok(Err(ConnectionError::NetworkTimeout)) => {
+            Err(_) | Ok(Err(ConnectionError::Timeout(_))) => {
                 let millis = timeout.as_millis() as u64;
                 Err(LinkError::Timeout { endpoint: pump.endpoint.clone(), millis })
             }
@@ -144,9 +280,14 @@ impl Pump {
                 endpoint: pump.endpoint.clone(),
                 cause: cause(&error),
             }),
-            Ok(Ok(_)) => {
+            Ok(Ok(event)) => {
                 pump.sent(connect_size);
-                pump.received(4);
+                if let Event::Incoming(Incoming::ConnAck(consent)) = event {
+                    pump.received(consent.size());
+                    let most = consent.properties.and_then(|p| p.max_packet_size);
+                    let most = most.map_or(MAX_OUTGOING, |most| most as usize);
+                    pump.publisher.max_packet = most.min(MAX_OUTGOING);
+                }
                 Ok(pump)
             }
         }
@@ -165,24 +306,36 @@ impl Pump {
         mut early: impl FnMut(Publish),
     ) -> Result<(), LinkError> {
         let filters: Vec<_> =
-            topics.into_iter().map(|(topic, qos)| SubscribeFilter::new(topic, qos)).collect();
-        let bytes = 2 + filters.iter().map(|f| 3 + f.path.len()).sum::<usize>();
+            topics.into_iter().map(|(topic, qos)| Filter::new(topic, qos)).collect();
+        let wanted: Vec<_> = filters.iter().map(|filter| filter.qos).collect();
+        let bytes = Subscribe::new_many(filters.clone(), None).size();
         self.publisher
             .client
             .try_subscribe_many(filters)
             .map_err(|_| LinkError::Settings("a topic cannot be subscribed".to_owned()))?;
-        self.sent(packet_size(bytes));
+        self.sent(bytes);
         loop {
             match self.next().await? {
                 Incoming::SubAck(ack) => {
-                    let refused = ack.return_codes.contains(&SubscribeReasonCode::Failure);
-                    return if refused {
+                    // Less than what was asked for would make a durable link lose messages.
+                    let durable = self.session == Session::Persistent;
+                    let granted = |code: &SubscribeReasonCode, wanted: QoS| match code {
+                        SubscribeReasonCode::Success(qos) => *qos >= wanted || !durable,
+                        _ => false,
+                    };
+                    let all = ack.return_codes.len() == wanted.len()
+                        && ack
+                            .return_codes
+                            .iter()
+                            .zip(wanted)
+                            .all(|(code, qos)| granted(code, qos));
+                    return if all {
+                        Ok(())
+                    } else {
                         Err(LinkError::Refused(format!(
                             "the broker {} refused a subscription",
                             self.endpoint
                         )))
-                    } else {
-                        Ok(())
                     };
                 }
                 Incoming::Publish(message) => early(message),
@@ -202,16 +355,36 @@ impl Pump {
                 Event::Outgoing(out) => self.note_outgoing(&out),
                 Event::Incoming(packet) => {
                     self.received(packet.size());
-                    if let Incoming::PubAck(ack) = &packet
-                        && let Some(acked) = self.inflight.remove(&ack.pkid)
-                    {
-                        // Nobody may be waiting any more.
-                        let _ = acked.send(());
+                    match &packet {
+                        Incoming::PubAck(ack) => {
+                            if let Some(acked) = self.inflight.remove(&ack.pkid) {
+                                // Nobody may be waiting any more.
+                                let _ = acked.send(verdict(ack.reason));
+                            }
+                        }
+                        Incoming::Publish(message) => self.owe(message)?,
+                        _ => {}
                     }
                     return Ok(packet);
                 }
             }
         }
+    }
+
+    /// Notes that a message must be acknowledged.
+    fn owe(&mut self, message: &Publish) -> Result<(), LinkError> {
+        if message.qos == QoS::AtMostOnce || self.session == Session::Prompt {
+            return Ok(());
+        }
+        let mut owed = self.publisher.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        if owed.len() >= MOST_OWED {
+            let endpoint = &self.endpoint;
+            return Err(LinkError::Closed(format!(
+                "{endpoint}: the broker sent {MOST_OWED} messages without an acknowledgement"
+            )));
+        }
+        owed.push_back(Owed { pkid: message.pkid, done: false });
+        Ok(())
     }
 
     fn note_outgoing(&mut self, out: &Outgoing) {
@@ -223,12 +396,15 @@ impl Pump {
                 let Some(note) = note else { return };
                 self.sent(note.bytes);
                 if *id == 0 {
-                    let _ = note.acked.send(());
+                    let _ = note.acked.send(Ok(()));
                 } else {
                     self.inflight.insert(*id, note.acked);
                 }
             }
-            Outgoing::PubAck(_) => self.sent(4),
+            Outgoing::PubAck(_) => {
+                self.sent(4);
+                self.publisher.send_acknowledgements();
+            }
             Outgoing::PingReq => self.sent(2),
             _ => {}
         }
@@ -257,20 +433,37 @@ pub(crate) fn unique_word() -> String {
     format!("{:016x}", RandomState::new().hash_one("plantwin"))
 }
 
-/// Bytes of a PUBLISH packet (MQTT 3.1.1 §3.3).
+/// The broker's word on a message. That nobody listens to its topic is none of ours.
+fn verdict(reason: PubAckReason) -> Result<(), String> {
+    match reason {
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
+        other => Err(format!("the broker says {other:?}")),
+    }
+}
+
+/// The topic of a message; empty if it is no text.
+pub(crate) fn topic(message: &Publish) -> &str {
+    std::str::from_utf8(&message.topic).unwrap_or_default()
+}
+
+/// Bytes of a PUBLISH packet without properties (MQTT 5 §3.3).
 pub(crate) fn publish_size(topic: &str, payload: usize, qos: QoS) -> usize {
-    packet_size(2 + topic.len() + payload + if qos == QoS::AtMostOnce { 0 } else { 2 })
+    packet_size(3 + topic.len() + payload + if qos == QoS::AtMostOnce { 0 } else { 2 })
 }
 
-/// Bytes of a CONNECT packet (MQTT 3.1.1 §3.1).
-pub(crate) fn connect_size(options: &MqttOptions) -> usize {
-    let text = |s: &str| 2 + s.len();
-    let will = options.last_will().map_or(0, |w| text(&w.topic) + 2 + w.message.len());
-    let login = options.credentials().map_or(0, |l| text(&l.username) + text(&l.password));
-    packet_size(10 + text(&options.client_id()) + will + login)
+/// Bytes of a CONNECT packet (MQTT 5 §3.1).
+fn connect_size(options: &MqttOptions) -> usize {
+    let packet = Connect {
+        keep_alive: options.keep_alive().as_secs() as u16,
+        client_id: options.client_id(),
+        clean_start: options.clean_start(),
+        properties: options.connect_properties(),
+    };
+    let login: Option<Login> = options.credentials();
+    packet.size(&options.last_will(), &login)
 }
 
-/// Bytes of a packet with `rest` bytes after the fixed header (MQTT 3.1.1 §2.2.3).
+/// Bytes of a packet with `rest` bytes after the fixed header (MQTT 5 §2.1.4).
 fn packet_size(rest: usize) -> usize {
     let length = match rest {
         0..=127 => 1,
@@ -288,6 +481,9 @@ fn cause(error: &ConnectionError) -> String {
         ConnectionError::ConnectionRefused(code) => format!("the broker refused: {code:?}"),
         ConnectionError::MqttState(StateError::ConnectionAborted) => {
             "the broker hung up".to_owned()
+        }
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
+            format!("the broker hung up: {reason_code:?}")
         }
         ConnectionError::MqttState(StateError::AwaitPingResp) => {
             "the broker no longer answers".to_owned()

@@ -10,7 +10,7 @@ use std::{
 
 use plantwin_adapter::{LinkError, ProtocolSchema, SettingKind, SettingSchema};
 use plantwin_model::{Access, DeviceId, PathSpec, PointIx, PointSpec};
-use rumqttc::QoS;
+use rumqttc::v5::mqttbytes::QoS;
 
 /// Longest topic taken from a plant file, bytes (the MQTT limit is 65 535).
 const MAX_TOPIC: usize = 1024;
@@ -20,12 +20,19 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
     name: "mqtt",
     settings: &[
         text("addr", "broker as HOST:PORT; default: the embedded broker"),
-        text("topic", "base topic, e.g. \"lab/tank1\"; default: the device's name"),
-        text("client_id", "client id of plantwin's connection; default: a unique one"),
+        text(
+            "topic",
+            "base topic, e.g. \"lab/tank1\"; default: the device's name, northbound plantwin/PLANT",
+        ),
+        text(
+            "client_id",
+            "client id of plantwin's connection; default: a unique one, for durable delivery \
+             plantwin-DEVICE",
+        ),
         SettingSchema {
             key: "qos",
             kind: SettingKind::Integer(0, 1),
-            help: "quality of service of measurements: 0 or 1; default 1",
+            help: "quality of service of measurements: 0 or 1 (durable delivery needs 1); default 1",
         },
         text("username", "user name at the broker; default: none"),
         text("password", "password at the broker; default: none"),
@@ -37,6 +44,7 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
     ],
     needs_addr: false,
     datagrams: false,
+    acknowledges: true,
     validate,
     addresses,
 };
@@ -205,7 +213,7 @@ fn validate(path: &PathSpec) -> Vec<(String, String)> {
     problems
 }
 
-fn check_topic(topic: &str) -> Result<(), String> {
+pub(crate) fn check_topic(topic: &str) -> Result<(), String> {
     let wrong = |why: &str| Err(format!("`{topic}` {why}"));
     match topic {
         "" => Err("must not be empty".to_owned()),

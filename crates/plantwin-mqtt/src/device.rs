@@ -11,14 +11,20 @@ use plantwin_adapter::{
     DeviceMessage, DevicePort, Host, HostRequest, HostedDevice, LinkError, Measurement, Outlet,
     Tasks, Traffic,
 };
-use rumqttc::{Incoming, LastWill, Publish, QoS};
+use rumqttc::v5::{
+    Incoming,
+    mqttbytes::{
+        QoS,
+        v5::{LastWill, Publish},
+    },
+};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
 };
 
 use crate::{
-    client::{Publisher, Pump, Side, unique_word},
+    client::{INFLIGHT, Joining, Publisher, Pump, QUEUE, Session, Side, topic, unique_word},
     config::Config,
     link::MAX_EXCHANGE,
     payload,
@@ -167,6 +173,7 @@ impl Player {
                 return;
             }
             let ended = tokio::select! {
+                biased;
                 ended = self.play(&mut first, &mut pause) => Some(ended),
                 _ = up.wait_for(|up| !*up) => None,
             };
@@ -179,8 +186,9 @@ impl Player {
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep(jittered(pause)) => {}
+                biased;
                 _ = up.changed() => {}
+                () = tokio::time::sleep(jittered(pause)) => {}
             }
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -224,11 +232,19 @@ impl Player {
             return Err(LinkError::Closed("the host has ended".to_owned()));
         };
         let topics = &self.config.topics;
-        let will = LastWill::new(&topics.status, "offline", QoS::AtLeastOnce, true);
+        let will = LastWill::new(&topics.status, "offline", QoS::AtLeastOnce, true, None);
         let counted = Arc::clone(&self.traffic);
-        let mut pump =
-            Pump::connect(&self.config, &self.client_id, Some(will), Side::Device, counted, JOIN)
-                .await?;
+        let joining = Joining {
+            config: &self.config,
+            client_id: &self.client_id,
+            will: Some(will),
+            side: Side::Device,
+            session: Session::Prompt,
+            queue: QUEUE,
+            inflight: INFLIGHT,
+            timeout: JOIN,
+        };
+        let mut pump = Pump::connect(joining, counted).await?;
         let mut early = Vec::new();
         let rest = async {
             let writes = topics.set.iter().flatten().cloned();
@@ -270,20 +286,19 @@ impl Player {
         if message.retain {
             return;
         }
-        let topics = &self.config.topics;
-        let asked =
-            message.topic.strip_prefix(&topics.session).and_then(|t| t.strip_prefix("ask/"));
+        let (topics, topic) = (&self.config.topics, topic(&message));
+        let asked = topic.strip_prefix(&topics.session).and_then(|t| t.strip_prefix("ask/"));
         if let Some(who) = asked {
             self.asked(who, &message, publisher, answers).await;
-        } else if let Some(point) = topics.written_by(&message.topic) {
+        } else if let Some(point) = topics.written_by(topic) {
             let Some(value) = payload::decode_write(&message.payload) else {
-                tracing::debug!(device = self.client_id, topic = message.topic, "unreadable write");
+                tracing::debug!(device = self.client_id, topic, "unreadable write");
                 return;
             };
             // MQTT has no answer to a write; that it was taken shows in the next report.
             let (reply, _) = oneshot::channel();
             let _ = self.requests.send(DeviceMessage::Write { point, value, reply }).await;
-        } else if message.topic == topics.status && &*message.payload == b"offline" {
+        } else if topic == topics.status && &*message.payload == b"offline" {
             // The last will of an earlier connection came late: correct it.
             let _ = self.greet(publisher).await;
         }

@@ -1,4 +1,5 @@
-//! MQTT 3.1.1 in one folder: links to devices, played devices, and an embedded broker.
+//! MQTT 5 in one folder: links to devices, played devices, an embedded broker, and the way out
+//! for durable telemetry.
 //!
 //! # The plantwin MQTT convention
 //!
@@ -38,15 +39,33 @@
 //! unless their own time `t` is younger than three periods of the device, and what cannot be read
 //! in it is passed over.
 //!
+//! # Nothing lost
+//!
+//! Where delivery is durable, a link holds a persistent session under a client id that stays the
+//! same (`client_id`, by default `plantwin-DEVICE`), subscribes with quality of service 1 and
+//! acknowledges a message when plantwin has it safe, not before. The broker keeps what was not
+//! acknowledged and what arrives while nobody is connected, for a week and within the broker's
+//! own limits, and sends it again; what comes twice is for the layers above to find. At most 32
+//! messages are under way without an acknowledgement. A device must publish with `qos = 1` (the
+//! default, also of played devices) for this to hold from the device on. Two plants that follow
+//! one device at one broker need a `client_id` each.
+//!
+//! Northbound, records go to `plantwin/PLANT/DEVICE` (`topic` replaces the first two parts) with
+//! quality of service 1.
+//!
+//! Brokers must speak MQTT 5 (since 2018; mosquitto since 1.6): its receive maximum is what keeps
+//! a held-back connection alive without an unbounded queue. Devices may speak 3.1.1 to them.
+//!
 //! Absent: TLS (the TLS feature of the client library pins a webpki with four advisories,
 //! RUSTSEC-2026-0049, -0098, -0099 and -0104; put a TLS proxy in front of a remote broker),
-//! MQTT 5 properties, QoS 2, reconnecting of links (the runtime decides when and where), and
+//! QoS 2, reconnecting of links (the runtime decides when and where), and
 //! any knowledge of sessions or keys.
 
 mod broker;
 mod client;
 mod config;
 mod device;
+mod forward;
 mod link;
 mod payload;
 #[cfg(test)]
@@ -56,7 +75,8 @@ use std::net::SocketAddr;
 
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{
-    Connection, Host, HostRequest, Hub, LinkContext, LinkError, Protocol, ProtocolSchema,
+    Connection, ForwardContext, Host, HostRequest, Hub, LinkContext, LinkError, Outbound, Protocol,
+    ProtocolSchema,
 };
 
 /// The MQTT protocol, for the registry.
@@ -81,5 +101,12 @@ impl Protocol for Mqtt {
         listen: Option<SocketAddr>,
     ) -> Option<BoxFuture<'static, Result<Hub, LinkError>>> {
         Some(Box::pin(broker::start(listen)))
+    }
+
+    fn forward(
+        &self,
+        context: ForwardContext,
+    ) -> Option<BoxFuture<'static, Result<Outbound, LinkError>>> {
+        Some(Box::pin(forward::forward(context)))
     }
 }

@@ -1,11 +1,20 @@
 //! The link face: plantwin listens to one device through a broker.
 //!
-//! One task turns the connection. When nobody takes the events it stops, so that the broker's
-//! own queue and in the end the device feel it; a user who takes nothing for longer than one and
-//! a half keep-alives (15 s) is cut off by the broker. Absent: reconnecting.
+//! One task turns the connection. While nobody takes the events it acknowledges nothing, so that
+//! the broker stops after [`RECEIVE_MAXIMUM`](crate::client::RECEIVE_MAXIMUM) messages and its
+//! queue and in the end the device feel it; the connection itself is kept alive meanwhile. Only
+//! messages of quality of service 0 know no such credit: when too many of them wait, the socket
+//! is not read, and a broker cuts off a link that lasts so for one and a half keep-alives (15 s).
+//!
+//! With [`Delivery::Durable`] a message is acknowledged only when its receipt is confirmed, and
+//! the broker keeps the session, so that it sends what was not confirmed again to the next link
+//! of the same client. Such a link hears of status and session by quality of service 0, which
+//! needs no credit: however many values wait for their confirmation, the device can be talked
+//! to. Absent: reconnecting, telling apart what comes twice.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,18 +26,24 @@ use futures_util::future::BoxFuture;
 use plantwin_adapter::{
     Connection, Control, Frame, LinkContext, LinkError, LinkEvent, PointWrite, Tasks, Traffic,
 };
-use plantwin_model::{Clock, Flaw, Quality, Timestamp};
-use rumqttc::{Incoming, Publish, QoS};
+use plantwin_model::{Clock, Delivery, Flaw, Quality, Timestamp};
+use rumqttc::v5::{
+    Incoming,
+    mqttbytes::{QoS, v5::Publish},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    client::{Publisher, Pump, Side, unique_word},
+    client::{INFLIGHT, Joining, Publisher, Pump, QUEUE, Session, Side, taken, topic, unique_word},
     config::{Config, Topics, sorted},
     payload,
 };
 
 /// Events that may wait for the user of the link.
 const EVENTS: usize = 64;
+/// Messages that may wait for room among the events while the connection is kept alive. Brokers
+/// that keep to their credit fill it only with messages of quality of service 0.
+const BACKLOG: usize = 1024;
 /// Session questions that may wait for their answer at once.
 const ASKED: usize = 64;
 /// A retained value with a time of its own counts as live up to this many periods of the device.
@@ -40,6 +55,8 @@ pub(crate) const MAX_EXCHANGE: usize = 4096;
 type Answer = Result<Vec<u8>, String>;
 /// Questions without an answer yet, by number.
 type Asked = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
+/// Packet identifiers of durable messages not confirmed yet, by receipt.
+type Receipts = Arc<Mutex<HashMap<u64, u16>>>;
 
 /// Connects; resolves when the broker has consented to everything.
 pub(crate) async fn connect(context: LinkContext) -> Result<Connection, LinkError> {
@@ -59,15 +76,31 @@ async fn join(
     endpoint: String,
 ) -> Result<Connection, LinkError> {
     let limit = context.timeout;
-    let word = unique_word();
-    let client_id =
-        config.client_id.clone().unwrap_or_else(|| format!("plantwin-{}-{word}", context.device));
+    let durable = context.delivery == Delivery::Durable;
+    let unique = unique_word();
+    let client_id = config.client_id.clone().unwrap_or_else(|| {
+        let suffix = if durable { String::new() } else { format!("-{unique}") };
+        format!("plantwin-{}{suffix}", context.device)
+    });
+    // A persistent session keeps its subscriptions, so each of its connections must ask under the
+    // same word. Late answers to an earlier one are told apart by the number, which is random.
+    let word = if durable { client_id.replace(['/', '+', '#', '$'], "-") } else { unique.clone() };
+    let first_number = u64::from_str_radix(&unique, 16).unwrap_or_default();
     let traffic = Arc::new(Traffic::default());
-    let counted = Arc::clone(&traffic);
-    let mut pump = Pump::connect(&config, &client_id, None, Side::Plantwin, counted, limit).await?;
+    let joining = Joining {
+        config: &config,
+        client_id: &client_id,
+        will: None,
+        side: Side::Plantwin,
+        session: if durable { Session::Persistent } else { Session::Held },
+        queue: QUEUE,
+        inflight: INFLIGHT,
+        timeout: limit,
+    };
+    let mut pump = Pump::connect(joining, Arc::clone(&traffic)).await?;
 
     let (sender, events) = mpsc::channel(EVENTS);
-    let asked = Asked::default();
+    let (asked, receipts) = (Asked::default(), Receipts::default());
     let session = &config.topics.session;
     let listener = Listener {
         answer: format!("{session}answer/{word}/"),
@@ -81,33 +114,32 @@ async fn join(
         .unwrap_or_default(),
         clock: context.clock,
         events: sender,
+        publisher: pump.publisher(),
+        receipts: durable.then(|| Arc::clone(&receipts)),
+        last_receipt: 0,
+        backlog: VecDeque::new(),
+    };
+    // What a broker pours in before it consents is bounded by its credit, and beyond that here.
+    let mut early = Vec::new();
+    let mut keep = |message: Publish| {
+        if message.qos != QoS::AtMostOnce || early.len() < EVENTS {
+            early.push(message);
+        }
     };
     // First the status, by itself: a broker delivers what it retained before it consents to
     // the next subscription, so a device known to be gone is found out before the link is up.
-    let mut early = Vec::new();
-    let status = (listener.topics.status.clone(), QoS::AtLeastOnce);
-    pump.subscribe([status], |m| early.push(m)).await?;
+    let words = if durable { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+    pump.subscribe([(listener.topics.status.clone(), words)], &mut keep).await?;
+    let values = if durable { QoS::AtLeastOnce } else { config.qos };
     let data = sorted(&listener.topics.routes).into_keys();
-    let mut topics: Vec<_> = data.map(|topic| (topic.to_owned(), config.qos)).collect();
+    let mut topics: Vec<_> = data.map(|topic| (topic.to_owned(), values)).collect();
     for prefix in [&listener.answer, &listener.refuse] {
-        topics.push((format!("{prefix}+"), QoS::AtLeastOnce));
+        topics.push((format!("{prefix}+"), words));
     }
-    // What a broker pours in before it consents is bounded by the queue of events.
-    pump.subscribe(topics, |m| {
-        if early.len() < EVENTS {
-            early.push(m);
-        }
-    })
-    .await?;
-    let mut first = Vec::new();
-    for message in early {
-        match listener.read(&message) {
-            Some(LinkEvent::Closed(_)) => {
-                let cause = "the device is offline".to_owned();
-                return Err(LinkError::Unreachable { endpoint, cause });
-            }
-            event => first.extend(event),
-        }
+    pump.subscribe(topics, &mut keep).await?;
+    if early.iter().any(|message| listener.is_farewell(message)) {
+        let cause = "the device is offline".to_owned();
+        return Err(LinkError::Unreachable { endpoint, cause });
     }
 
     let control = Arc::new(MqttControl {
@@ -115,12 +147,13 @@ async fn join(
         set: listener.topics.set.clone(),
         ask: format!("{}ask/{word}/", listener.topics.session),
         asked,
-        count: AtomicU64::new(0),
+        receipts,
+        count: AtomicU64::new(first_number),
         timeout: limit,
         endpoint: endpoint.clone(),
     });
     let mut tasks = Tasks::new();
-    tasks.spawn(listener.run(pump, first));
+    tasks.spawn(listener.run(pump, early));
     Ok(Connection { events, control, traffic, endpoint, tasks })
 }
 
@@ -136,38 +169,91 @@ struct Listener {
     fresh: Duration,
     clock: Arc<dyn Clock>,
     events: mpsc::Sender<LinkEvent>,
+    publisher: Publisher,
+    /// `None` where delivery is not durable.
+    receipts: Option<Receipts>,
+    last_receipt: u64,
+    /// What waits for room among the events, with the packet identifier to acknowledge then
+    /// (0 = none). At most [`BACKLOG`] and what came before the link was up.
+    backlog: VecDeque<(LinkEvent, u16)>,
 }
 
 impl Listener {
-    async fn run(self, mut pump: Pump, first: Vec<LinkEvent>) {
-        for event in first {
+    async fn run(mut self, mut pump: Pump, early: Vec<Publish>) {
+        let mut reason = None;
+        for message in early {
+            reason = reason.or(self.take(&message));
+        }
+        let reason = loop {
+            if let Some(reason) = reason {
+                break reason;
+            }
+            let next = {
+                let mut next = pin!(pump.next());
+                // One packet after the other; what waits is handed on meanwhile.
+                loop {
+                    let full = self.backlog.len() >= BACKLOG;
+                    tokio::select! {
+                        biased;
+                        room = self.events.reserve(), if !self.backlog.is_empty() => {
+                            let Ok(room) = room else { return };
+                            if let Some((event, pkid)) = self.backlog.pop_front() {
+                                room.send(event);
+                                self.publisher.acknowledge(pkid);
+                            }
+                        }
+                        next = &mut next, if !full => break next,
+                    }
+                }
+            };
+            reason = match next {
+                Ok(Incoming::Publish(message)) => self.take(&message),
+                Ok(_) => None,
+                Err(error) => Some(error),
+            };
+        };
+        drop(pump);
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let rest = self.backlog.into_iter().map(|(event, _)| event);
+        for event in rest.chain([LinkEvent::Closed(reason)]) {
+            // Nobody may be listening any more.
             if self.events.send(event).await.is_err() {
                 return;
             }
         }
-        let reason = loop {
-            let message = match pump.next().await {
-                Ok(Incoming::Publish(message)) => message,
-                Ok(_) => continue,
-                Err(error) => break error,
-            };
-            let Some(event) = self.read(&message) else { continue };
-            if let LinkEvent::Closed(reason) = event {
-                break reason;
-            }
-            // Waits while nobody takes events: the socket is not read meanwhile.
-            if self.events.send(event).await.is_err() {
-                return;
-            }
-        };
-        drop(pump);
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        // Nobody may be listening any more.
-        let _ = self.events.send(LinkEvent::Closed(reason)).await;
     }
 
-    fn read(&self, message: &Publish) -> Option<LinkEvent> {
-        let topic = message.topic.as_str();
+    /// Takes a message in; gives the reason if it ends the link.
+    fn take(&mut self, message: &Publish) -> Option<LinkError> {
+        if self.is_farewell(message) {
+            return Some(LinkError::Closed("the device went offline".to_owned()));
+        }
+        let Some(frame) = self.read(message) else {
+            self.publisher.acknowledge(message.pkid);
+            return None;
+        };
+        match &self.receipts {
+            // What was retained is a value of the past, and what came by quality of service 0
+            // is promised to nobody.
+            Some(receipts) if message.qos != QoS::AtMostOnce && !message.retain => {
+                self.last_receipt += 1;
+                let receipt = self.last_receipt;
+                let mut receipts = receipts.lock().unwrap_or_else(PoisonError::into_inner);
+                receipts.insert(receipt, message.pkid);
+                self.backlog.push_back((LinkEvent::Durable { frame, receipt }, 0));
+            }
+            _ => self.backlog.push_back((LinkEvent::Frame(frame), message.pkid)),
+        }
+        None
+    }
+
+    /// Whether the device, or its last will, says that it is gone.
+    fn is_farewell(&self, message: &Publish) -> bool {
+        topic(message) == self.topics.status && message.payload.trim_ascii() == b"offline"
+    }
+
+    fn read(&self, message: &Publish) -> Option<Frame> {
+        let topic = topic(message);
         if let Some(route) = self.topics.routes.get(topic) {
             let now = self.clock.now();
             let mut frame = payload::decode(route, &self.topics.native, &message.payload, now);
@@ -178,12 +264,7 @@ impl Listener {
                     return None;
                 }
             }
-            return Some(LinkEvent::Frame(frame));
-        }
-        if topic == self.topics.status {
-            let gone = message.payload.trim_ascii() == b"offline";
-            let reason = || LinkError::Closed("the device went offline".to_owned());
-            return gone.then(|| LinkEvent::Closed(reason()));
+            return Some(frame);
         }
         if let Some(number) = topic.strip_prefix(&self.answer) {
             self.answered(number, Ok(message.payload.to_vec()));
@@ -226,6 +307,7 @@ struct MqttControl {
     set: Vec<Option<String>>,
     ask: String,
     asked: Asked,
+    receipts: Receipts,
     count: AtomicU64,
     timeout: Duration,
     endpoint: String,
@@ -275,7 +357,7 @@ impl Control for MqttControl {
                 acks.push(publisher.publish(&topic, QoS::AtLeastOnce, false, payload).await?);
             }
             for ack in acks {
-                ack.await.map_err(ended)?;
+                taken(ack).await?;
             }
             Ok(())
         })
@@ -309,5 +391,13 @@ impl Control for MqttControl {
                 Err(reason) => Err(LinkError::Refused(reason)),
             }
         })
+    }
+
+    /// After the connection has ended this does nothing: the broker sends the message again.
+    fn confirm(&self, receipt: u64) {
+        let pkid = self.receipts.lock().unwrap_or_else(PoisonError::into_inner).remove(&receipt);
+        if let Some(pkid) = pkid {
+            self.publisher.acknowledge(pkid);
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 mod config;
 mod conformance;
+mod durable;
 mod foreign;
+mod forward;
 mod payload;
 mod wire;
 
@@ -12,13 +14,16 @@ use plantwin_adapter::{
     Connection, Frame, Host, HostRequest, HostedDevice, Hub, LinkContext, LinkError, LinkEvent,
     Measurement, Protocol, SystemClock, Traffic, conformance::points,
 };
-use plantwin_model::{Clock, DeviceId, PathSpec, PointIx, SettingValue, Span};
-use rumqttc::{Incoming, Publish, QoS};
+use plantwin_model::{Clock, Delivery, DeviceId, PathSpec, PointIx, SettingValue, Span};
+use rumqttc::v5::{
+    Incoming,
+    mqttbytes::{QoS, v5::Publish},
+};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     Mqtt,
-    client::{Publisher, Pump, Side},
+    client::{INFLIGHT, Joining, Publisher, Pump, QUEUE, Session, Side, taken},
     config::Config,
 };
 
@@ -54,7 +59,15 @@ async fn hub() -> Hub {
     within("the hub", Mqtt.start_hub(None).unwrap()).await.unwrap()
 }
 
-async fn try_link(address: SocketAddr, mut path: PathSpec) -> Result<Connection, LinkError> {
+async fn try_link(address: SocketAddr, path: PathSpec) -> Result<Connection, LinkError> {
+    try_link_with(address, path, Delivery::Latest).await
+}
+
+async fn try_link_with(
+    address: SocketAddr,
+    mut path: PathSpec,
+    delivery: Delivery,
+) -> Result<Connection, LinkError> {
     path.settings.insert("addr".to_owned(), value(&address.to_string()));
     let context = LinkContext {
         device: DeviceId::from("dev"),
@@ -63,7 +76,7 @@ async fn try_link(address: SocketAddr, mut path: PathSpec) -> Result<Connection,
         period: Duration::from_millis(50),
         timeout: Duration::from_secs(2),
         clock: clock(),
-        delivery: plantwin_model::Delivery::Latest,
+        delivery,
     };
     within("a link", Mqtt.connect(context)).await
 }
@@ -130,8 +143,17 @@ impl Raw {
         )
         .unwrap();
         let traffic = Arc::new(Traffic::default());
-        let mut pump =
-            Pump::connect(&config, "raw", None, Side::Device, traffic, PATIENCE).await.unwrap();
+        let joining = Joining {
+            config: &config,
+            client_id: "raw",
+            will: None,
+            side: Side::Device,
+            session: Session::Prompt,
+            queue: QUEUE,
+            inflight: INFLIGHT,
+            timeout: PATIENCE,
+        };
+        let mut pump = Pump::connect(joining, traffic).await.unwrap();
         pump.subscribe([(topic.to_owned(), QoS::AtLeastOnce)], |_| {}).await.unwrap();
         let publisher = pump.publisher();
         let (sender, heard) = mpsc::channel(64);
@@ -151,6 +173,6 @@ impl Raw {
     /// Publishes and waits for the broker's acknowledgement.
     async fn publish(&self, topic: &str, retain: bool, payload: impl Into<Vec<u8>>) {
         let sent = self.publisher.publish(topic, QoS::AtLeastOnce, retain, payload.into());
-        within("an acknowledgement", sent.await.unwrap()).await.unwrap();
+        within("an acknowledgement", taken(sent.await.unwrap())).await.unwrap();
     }
 }

@@ -33,6 +33,7 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
     )],
     needs_addr: true,
     datagrams: false,
+    acknowledges: false,
     validate,
     addresses,
 };

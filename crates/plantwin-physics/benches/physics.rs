@@ -20,6 +20,7 @@ const MQTT: ProtocolSchema = ProtocolSchema {
     validate: |_| Vec::new(),
     addresses: |_, _| Vec::new(),
     datagrams: false,
+    acknowledges: false,
 };
 const COAP: ProtocolSchema = ProtocolSchema { name: "coap", ..MQTT };
 const OPCUA: ProtocolSchema = ProtocolSchema { name: "opcua", ..MQTT };

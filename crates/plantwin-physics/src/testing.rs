@@ -17,6 +17,7 @@ const fn schema(name: &'static str) -> ProtocolSchema {
         point_settings: &[],
         needs_addr: false,
         datagrams: false,
+        acknowledges: false,
         validate: |_| Vec::new(),
         addresses: |_, _| Vec::new(),
     }

@@ -19,8 +19,8 @@ use plantwin_model::{
     Clock, DeviceId, DeviceIx, DeviceSpec, PlantSpec, PointIx, ProtocolSchema, Quality, TwinState,
     file::{Catalog, ReadOptions, read_plant},
 };
-use plantwin_runtime::{Colony, ColonyRequest, TwinHandle};
-use plantwin_seal::Lane;
+use plantwin_runtime::{Colony, ColonyRequest, Place, Restored, TwinHandle};
+use plantwin_seal::{Lane, Secret};
 use plantwin_twin::{FrameMail, LinkUpMail, Mail, TwinMail};
 
 /// How long the throughput is measured.
@@ -38,6 +38,7 @@ static WIRE: ProtocolSchema = ProtocolSchema {
     point_settings: &[],
     needs_addr: false,
     datagrams: false,
+    acknowledges: false,
     validate: |_| Vec::new(),
     addresses: |_, _| Vec::new(),
 };
@@ -138,10 +139,13 @@ fn settle(spec: PlantSpec) -> (Colony, Arc<dyn Clock>) {
         plant: Arc::new(spec),
         clock: Arc::clone(&clock),
         verifier: Arc::new(authority.verifier("bench")),
-        restored: std::collections::HashMap::default(),
+        restored: Restored::default(),
+        aside_key: Secret::random().expect("randomness"),
         endpoints: vec![],
-        arbiters: cores().min(2),
+        place: Place::Threads(cores().min(2)),
         lines: false,
+        drill: None,
+        findings: vec![],
     })
     .expect("a colony");
     (colony, clock)
@@ -149,7 +153,7 @@ fn settle(spec: PlantSpec) -> (Colony, Arc<dyn Clock>) {
 
 fn post(twin: &mut TwinHandle, letter: &TwinMail, clock: &Arc<dyn Clock>) -> bool {
     let sealed = twin.sealer.seal(letter, Lane::Latest, None, clock.now()).expect("seals");
-    twin.mailbox.post(Mail(sealed), true).is_ok()
+    twin.mailbox.post(Mail(sealed)).is_ok()
 }
 
 fn link_up() -> TwinMail {
@@ -176,6 +180,7 @@ fn frame(sequence: u64, points: usize, clock: &Arc<dyn Clock>) -> TwinMail {
             samples: (0..points).map(sample).collect(),
         },
         traffic: TrafficSnapshot { up_bytes: 64, up_packets: 1, ..TrafficSnapshot::default() },
+        receipt: None,
     })
 }
 
@@ -193,7 +198,7 @@ fn idle(size: usize) {
                 assert!(post(twin, &frame(1, points, &clock), &clock));
             }
             // Letters that wait are not memory of an idle twin.
-            while twins.iter().any(|t| t.mailbox.gauge().read().0 > 0) {
+            while twins.iter().any(|t| t.mailbox.view().depth > 0) {
                 tokio::task::yield_now().await;
             }
         }
@@ -258,7 +263,7 @@ fn busy(size: usize) {
 /// Feeds the twins of one arbiter for a while; envelopes handled per second.
 async fn feed(mut twins: Vec<TwinHandle>, points: usize, clock: &Arc<dyn Clock>) -> f64 {
     let handled =
-        |twins: &[TwinHandle]| -> u64 { twins.iter().map(|t| t.mailbox.gauge().read().1).sum() };
+        |twins: &[TwinHandle]| -> u64 { twins.iter().map(|t| t.mailbox.view().handled).sum() };
     let mut sequence = 1;
     let (before, started) = (handled(&twins), now());
     while started.elapsed() < MEASURE {

@@ -5,41 +5,45 @@
 //! of its own and runs the mailbox handshake. Absent: lines and simulated devices, so that a
 //! colony can also be fed in process (benchmarks) and says so by having no lines.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+};
 
-use actix::Arbiter;
+use actix::{Arbiter, ArbiterHandle};
 use plantwin_authority::Verifier;
 use plantwin_field::StepStats;
 use plantwin_model::{
-    Clock, DeviceId, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp,
+    Clock, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp,
 };
 use plantwin_physics::Model;
-use plantwin_seal::{KeyDistributor, Opener, PartyId, Sealer};
+use plantwin_seal::{KeyDistributor, Opener, PartyId, Sealer, Secret};
 use plantwin_twin::{
-    FlowOutlet, Gauge, LinePort, Mailbox, Sealing, Twin, TwinInit, TwinPlan, Vital,
+    Drill, FlowOutlet, LaneLimits, LinePort, Mailbox, Sealing, Twin, TwinInit, TwinPlan,
 };
 use plantwin_watch::AlarmPlan;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     RuntimeError,
-    guardian::{GuardEvent, GuardWatcher, RestartPolicy, Ward, seat},
-    line::LineOrder,
+    assembly::{Place, Restored, is_durable},
+    commands::CommandDesk,
+    guardian::{GuardEvent, GuardWatcher, Guardian, RestartPolicy, Ward, seat},
+    keeper::Keeper,
+    line::{Confirmed, LineOrder},
+    northbound::NorthboundStatus,
     router::Outcomes,
-    saver::Saver,
-    station::{Station, StationInit, StationNote, book},
+    station::{Notes, Station, StationInit, StationNote, book},
 };
 
-/// Letters that may wait for a twin.
-const MAILBOX: u32 = 256;
-/// Room above the gauge's bound, so that actix itself never refuses what the gauge admitted.
-const SLACK: usize = 64;
-/// Events that may wait for the station.
-const STATION_MAILBOX: usize = 65_536;
+/// Letters that may wait for a twin, by lane.
+const MAILBOX: LaneLimits = LaneLimits::each(64);
+/// Events that may wait for the station, by lane.
+const STATION_MAILBOX: LaneLimits = LaneLimits::each(16_384);
+/// Room in actix' own mailbox of an actor: nothing is posted there.
+const ADDRESS: usize = 1;
 /// Orders that may wait for a line.
 const ORDERS: usize = 32;
-/// Notes that may wait for the station.
-const NOTES: usize = 4096;
 
 /// What a colony is made from.
 pub struct ColonyRequest {
@@ -49,14 +53,30 @@ pub struct ColonyRequest {
     pub clock: Arc<dyn Clock>,
     /// Checks session answers.
     pub verifier: Arc<Verifier>,
-    /// What survived from the last run.
-    pub restored: HashMap<DeviceId, Vital>,
+    /// What survived from earlier runs.
+    pub restored: Restored,
+    /// Seals letters that are set aside.
+    pub aside_key: Secret,
     /// Servers that were started, for the view.
     pub endpoints: Vec<(String, String)>,
-    /// Threads to spread zones over; at least one.
-    pub arbiters: usize,
+    /// Where the twins live: zones are spread over the threads.
+    pub place: Place,
     /// Whether twins get lines.
     pub lines: bool,
+    /// Rehearses crashes.
+    pub drill: Option<Arc<dyn Drill>>,
+    /// What the operator must know of the store.
+    pub findings: Vec<String>,
+}
+
+/// What keeps the colony's word beyond the process.
+pub(crate) struct Upkeep {
+    pub(crate) keeper: Option<Arc<Keeper>>,
+    pub(crate) commands: Arc<CommandDesk>,
+    pub(crate) northbound: Option<NorthboundStatus>,
+    pub(crate) steps: Option<Arc<StepStats>>,
+    /// Panics of adapters.
+    pub(crate) panics: Arc<AtomicU64>,
 }
 
 /// A running colony.
@@ -65,16 +85,17 @@ pub struct Colony {
     pub view: watch::Receiver<Arc<PlantView>>,
     /// Twins in the order of the plant.
     pub twins: Vec<TwinHandle>,
-    /// The threads; they end when stopped.
+    /// Threads of its own; they end when stopped.
     pub arbiters: Vec<Arbiter>,
+    pub(crate) handles: Vec<ArbiterHandle>,
     pub(crate) outcomes: Arc<Outcomes>,
-    pub(crate) notes: mpsc::Sender<StationNote>,
+    pub(crate) notes: Notes,
 }
 
 /// Where a twin sits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settlement {
-    /// Place in [`Colony::arbiters`].
+    /// Place among the colony's threads.
     pub arbiter: usize,
 }
 
@@ -89,6 +110,7 @@ pub struct TwinHandle {
     /// Where it sits.
     pub settlement: Settlement,
     pub(crate) orders: Option<(mpsc::Sender<LineOrder>, mpsc::Receiver<LineOrder>)>,
+    pub(crate) confirmed: Arc<Confirmed>,
 }
 
 /// Parties of the plant's correspondence.
@@ -111,31 +133,44 @@ impl Colony {
     /// Seats all twins of a plant that is fed in process: no lines, nothing saved.
     /// Must be called within an actix system.
     pub fn start(request: ColonyRequest) -> Result<Self, RuntimeError> {
-        Self::settle(request, None, None)
+        let commands = Arc::new(CommandDesk::new(None, Arc::clone(&request.clock)));
+        Self::settle(request, Upkeep {
+            keeper: None,
+            commands,
+            northbound: None,
+            steps: None,
+            panics: Arc::default(),
+        })
     }
 
     pub(crate) fn settle(
         request: ColonyRequest,
-        saver: Option<Arc<Saver>>,
-        steps: Option<Arc<StepStats>>,
+        upkeep: Upkeep,
     ) -> Result<Self, RuntimeError> {
-        let ColonyRequest { plant, clock, verifier, mut restored, endpoints, arbiters, lines } =
-            request;
+        let ColonyRequest { plant, clock, verifier, mut restored, endpoints, lines, .. } = request;
+        let (aside_key, drill) = (request.aside_key, request.drill);
+        let Upkeep { keeper, commands, northbound, steps, panics } = upkeep;
         let now = clock.now();
-        let threads: Vec<Arbiter> = (0..arbiters.max(1)).map(|_| Arbiter::new()).collect();
+        let (arbiters, handles): (Vec<Arbiter>, Vec<ArbiterHandle>) = match request.place {
+            Place::Threads(count) => {
+                let threads: Vec<_> = (0..count.max(1)).map(|_| Arbiter::new()).collect();
+                let handles = threads.iter().map(Arbiter::handle).collect();
+                (threads, handles)
+            }
+            Place::Here => (vec![], vec![Arbiter::current()]),
+        };
         let keys = Keys { distributor: KeyDistributor::new().map_err(keys_error)?, now };
         let kinds = Kinds::compile(&plant)?;
         let flows = Flows::resolve(&plant)?;
 
         let seats: Vec<_> =
-            plant.devices.iter().map(|_| seat::<Twin>(MAILBOX as usize + SLACK)).collect();
-        let mailboxes: Vec<Mailbox> = seats
-            .iter()
-            .map(|s| Mailbox::new(s.ward().addr.recipient(), Arc::new(Gauge::new(MAILBOX))))
-            .collect();
-        let station_seat = seat::<Station>(STATION_MAILBOX);
-        let station = station_seat.ward().addr;
-        let (notes, notes_in) = mpsc::channel(NOTES);
+            plant.devices.iter().map(|_| seat::<Twin>(ADDRESS)).collect();
+        let (mailboxes, inboxes): (Vec<Mailbox>, Vec<_>) =
+            plant.devices.iter().map(|_| plantwin_twin::mailbox(MAILBOX)).unzip();
+        let station_seat = seat::<Station>(ADDRESS);
+        let (station, station_inbox) = plantwin_twin::mailbox(STATION_MAILBOX);
+        let notes = Notes::default();
+        let (guardian, places) = Guardian::of(&plant);
 
         // Ways between neighbours: the giver seals, the taker opens.
         let mut outlets: Vec<Vec<FlowOutlet>> = plant.devices.iter().map(|_| vec![]).collect();
@@ -150,10 +185,12 @@ impl Colony {
             openers[flow.to.index()].push(taker.1);
         }
 
+        let mut confirmed = Vec::with_capacity(plant.devices.len());
+        let mut letters = Vec::new();
         let mut station_openers = Vec::with_capacity(plant.devices.len());
         let mut twins = Vec::with_capacity(plant.devices.len());
-        for (((device, seat), mailbox), (outlets, mut openers)) in
-            plant.devices.iter().zip(seats).zip(mailboxes).zip(outlets.into_iter().zip(openers))
+        for ((((device, seat), mailbox), inbox), (outlets, mut openers)) in
+            plant.devices.iter().zip(seats).zip(mailboxes).zip(inboxes).zip(outlets.into_iter().zip(openers))
         {
             let ix = device.ix;
             let (twin_end, station_end) = keys.pair(twin_party(ix), STATION)?;
@@ -161,18 +198,28 @@ impl Colony {
             let (line_end, twin_from_line) = keys.pair(line_party(ix), twin_party(ix))?;
             openers.insert(0, twin_from_line.1);
             let orders = lines.then(|| mpsc::channel(ORDERS));
-            let settlement = Settlement { arbiter: usize::from(device.zone.0) % threads.len() };
+            let settlement = Settlement { arbiter: usize::from(device.zone.0) % handles.len() };
+            let own_confirmed = Arc::new(Confirmed::default());
+            confirmed.push(is_durable(device).then(|| Arc::clone(&own_confirmed)));
+            let known = &device.id;
+            letters.extend(
+                restored.letters.get(known).into_iter().flatten().map(|l| (ix, l.clone())),
+            );
             let init = TwinInit {
-                plan: Arc::new(kinds.plan(&plant, device, &flows, &verifier, saver.is_some())?),
+                plan: Arc::new(kinds.plan(&plant, device, &flows, &verifier, keeper.is_some())?),
                 sealing: Sealing { openers, station: twin_end.0 },
-                station: station.clone().recipient(),
+                inbox,
+                station: station.clone(),
                 outlets,
                 line: orders
                     .as_ref()
                     .map(|(tx, _)| Box::new(OrderPort(tx.clone())) as Box<dyn LinePort>),
-                gauge: Arc::clone(mailbox.gauge()),
                 clock: Arc::clone(&clock),
-                restored: restored.remove(&device.id),
+                restored: restored.vitals.remove(known),
+                restored_alarms: restored.alarms.remove(known).unwrap_or_default(),
+                aside_key: aside_key.clone(),
+                set_aside: restored.letters.remove(known).unwrap_or_default(),
+                drill: drill.clone(),
             };
             let watcher = Watcher {
                 device: ix,
@@ -180,39 +227,57 @@ impl Colony {
                 notes: notes.clone(),
                 chance: plant.seed ^ u64::from(ix.0),
             };
-            let ward = seat.guard(
-                &threads[settlement.arbiter].handle(),
-                RestartPolicy::default(),
-                watcher,
-                move |_| Twin::new(init),
-            );
-            twins.push(TwinHandle { ward, mailbox, sealer: line_end.0, settlement, orders });
+            let arbiter = &handles[settlement.arbiter];
+            let place = places[ix.index()].clone();
+            let ward = seat.guard_in(arbiter, place, watcher, move |_| Twin::new(init));
+            twins.push(TwinHandle {
+                ward,
+                mailbox,
+                sealer: line_end.0,
+                settlement,
+                orders,
+                confirmed: own_confirmed,
+            });
         }
 
         let outcomes = Arc::new(Outcomes::new(Arc::clone(&clock)));
-        let mut book = book::Book::new(Arc::clone(&plant), MAILBOX, endpoints, now);
+        let mut book = book::Book::new(Arc::clone(&plant), MAILBOX.total(), endpoints, now);
+        for (ix, letter) in &letters {
+            book.set_aside(*ix, letter);
+        }
+        if !request.findings.is_empty() {
+            let response = "look at what is missing; the damaged files were set aside";
+            book.plant_alarm("store_damage", Some(&request.findings.join("; ")), response, now);
+            book.plant_alarm("store_damage", None, response, now);
+        }
         let first =
             book.snapshot(now, true).unwrap_or_else(|| PlantView::empty(&plant.name).into());
         let (publish, view) = watch::channel(first);
         let init = StationInit {
+            inbox: station_inbox,
             book,
             openers: station_openers,
+            confirmed,
             view: publish,
             clock: Arc::clone(&clock),
             outcomes: Arc::clone(&outcomes),
-            saver,
+            commands,
+            keeper,
+            northbound,
             steps,
-            notes: notes_in,
+            panics,
+            notes: notes.clone(),
         };
         let watcher =
             Watcher { device: DeviceIx(u32::MAX), clock, notes: notes.clone(), chance: plant.seed };
         station_seat.guard(
-            &threads[threads.len() - 1].handle(),
+            &handles[handles.len() - 1],
             RestartPolicy::default(),
             watcher,
             move |_| Station::new(init),
         );
-        Ok(Self { view, twins, arbiters: threads, outcomes, notes })
+        drop(guardian);
+        Ok(Self { view, twins, arbiters, handles, outcomes, notes })
     }
 }
 
@@ -331,7 +396,7 @@ impl LinePort for OrderPort {
 struct Watcher {
     device: DeviceIx,
     clock: Arc<dyn Clock>,
-    notes: mpsc::Sender<StationNote>,
+    notes: Notes,
     chance: u64,
 }
 
@@ -347,7 +412,7 @@ impl GuardWatcher for Watcher {
 
     fn on(&mut self, event: GuardEvent) {
         let note = StationNote::Guard { device: self.device, event };
-        if self.notes.try_send(note).is_err() {
+        if !self.notes.leave(note) {
             tracing::error!(device = self.device.0, "the station is too busy to hear of a crash");
         }
     }

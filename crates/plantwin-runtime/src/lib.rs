@@ -65,20 +65,25 @@
 //!
 //! Absent: protocols (the registry brings them), screens, files.
 
+mod assembly;
 mod colony;
+mod commands;
 mod error;
 mod guardian;
+mod keeper;
 mod line;
+mod northbound;
 mod path;
 mod plant;
 mod router;
-mod saver;
 mod station;
 
+pub use assembly::{Assembly, AssemblyRequest, Place, Restored, assemble};
 pub use colony::{Colony, ColonyRequest, Settlement, TwinHandle};
 pub use error::RuntimeError;
 pub use guardian::{
-    Decision, GuardEvent, GuardWatcher, RestartHistory, RestartPolicy, Seat, Ward, seat,
+    Child, Decision, GuardEvent, GuardWatcher, Guardian, RestartHistory, RestartPolicy, Seat,
+    Supervisor, TreeState, Verdict, Ward, seat,
 };
 pub use path::PathChooser;
 pub use plant::{RunRequest, RunningPlant};

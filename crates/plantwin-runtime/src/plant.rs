@@ -1,7 +1,6 @@
 //! A running plant: field, colony and lines, started and stopped together.
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
     sync::{Arc, mpsc::sync_channel},
     thread::JoinHandle,
@@ -11,26 +10,22 @@ use std::{
 use plantwin_adapter::{Registry, SystemClock};
 use plantwin_authority::Authority;
 use plantwin_field::{Field, FieldRequest};
-use plantwin_model::{Clock, CommandSender, DeviceId, PathSpec, PlantSpec, PlantView, Role};
-use plantwin_store::{SledStore, Store, Tree};
-use plantwin_twin::Vital;
+use plantwin_model::{Clock, CommandSender, PlantSpec, PlantView, Role};
+use plantwin_seal::Secret;
+use plantwin_store::{Finding, SledStore, Store};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
     RuntimeError,
-    colony::{Colony, ColonyRequest},
-    line::{Carrier, Line},
-    router::{Desk, Entry, Router},
-    saver::Saver,
+    assembly::{Assembly, AssemblyRequest, Place, assemble},
+    keeper::Keeper,
+    router::{Desk, Router},
 };
 
 /// Threads that carry embedded servers and simulated devices.
 const FIELD_THREADS: usize = 2;
 /// Longest wait for twins to save on a stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
-
-/// Where twins are kept in the store.
-pub(crate) const TWINS: Tree = Tree::new("twins");
 
 /// What to run.
 pub struct RunRequest {
@@ -53,7 +48,7 @@ pub struct RunningPlant {
     /// Problems of the data directory that an operator must know of.
     pub warnings: Vec<String>,
     router: Arc<Router>,
-    saver: Option<Arc<Saver>>,
+    keeper: Option<Arc<Keeper>>,
     stop: Option<oneshot::Sender<()>>,
     system: Option<JoinHandle<()>>,
     field: Option<Field>,
@@ -66,26 +61,23 @@ impl RunningPlant {
         let plant = Arc::new(request.plant);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(request.speed));
         let mut warnings = Vec::new();
-        let (saver, restored) = match &request.data {
-            Some(dir) => {
-                let (store, report) = SledStore::open(dir)?;
-                if let Some(aside) = &report.set_aside {
-                    let why = report.damage.as_deref().unwrap_or("it could not be opened");
-                    warnings.push(format!(
-                        "the saved state was damaged ({why}) and set aside as {}; the plant \
-                         starts without it",
-                        aside.display()
-                    ));
-                }
-                if report.missing_batches > 0 {
-                    let missing = report.missing_batches;
-                    warnings.push(format!("{missing} batches of saved state are missing"));
-                }
-                let store: Arc<dyn Store> = Arc::new(store);
-                let restored = restore(&plant, &*store, &mut warnings)?;
-                (Some(Arc::new(Saver::start(store)?)), restored)
+        let (mut store, mut rest_key, mut store_findings) = (None, None, Vec::new());
+        if let Some(dir) = &request.data {
+            let (opened, report) = SledStore::open(dir)?;
+            store_findings = report.findings.iter().filter(|f| !matches!(f, Finding::LogTorn { .. })).map(ToString::to_string).collect();
+            for finding in &store_findings {
+                warnings.push(format!("the data directory {}: {finding}", dir.display()));
             }
-            None => (None, HashMap::new()),
+            for aside in &report.set_aside {
+                warnings.push(format!("damaged files were set aside as {}", aside.display()));
+            }
+            rest_key = Some(opened.key_for("plantwin v1 at rest"));
+            store = Some(Arc::new(opened) as Arc<dyn Store>);
+        }
+        let keys_error = |e: plantwin_seal::SealError| RuntimeError::Keys(e.to_string());
+        let rest_key = match rest_key {
+            Some(key) => key,
+            None => Secret::random().map_err(keys_error)?,
         };
         let authority =
             Arc::new(Authority::generate().map_err(|e| RuntimeError::Keys(e.to_string()))?);
@@ -102,28 +94,26 @@ impl RunningPlant {
         }))?;
         let zones = plant.zones.len().max(1);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let colony = ColonyRequest {
+        let assembly = AssemblyRequest {
             plant: Arc::clone(&plant),
+            registry: request.registry,
             clock: Arc::clone(&clock),
-            verifier: Arc::new(authority.verifier("plantwin")),
-            restored,
+            store,
+            rest_key,
+            store_findings,
+            authority,
+            paths: field.paths.clone(),
             endpoints: field.endpoints.clone(),
-            arbiters: zones.min(cores),
-            lines: true,
+            place: Place::Threads(zones.min(cores)),
+            drill: None,
+            steps: Some(Arc::clone(&field.stats)),
         };
         let (ready, started) = sync_channel(1);
         let (stop, stopped) = oneshot::channel();
-        let parts = Parts {
-            colony,
-            saver: saver.clone(),
-            steps: Arc::clone(&field.stats),
-            paths: field.paths.clone(),
-            registry: request.registry,
-        };
         let system = std::thread::Builder::new().name("plantwin".to_owned()).spawn(move || {
             actix::System::new().block_on(async move {
-                let (result, arbiters) = match parts.run() {
-                    Ok((up, arbiters)) => (Ok(up), arbiters),
+                let (result, arbiters) = match assemble(assembly).map(Assembly::into_parts) {
+                    Ok((handles, arbiters)) => (Ok(handles), arbiters),
                     Err(error) => (Err(error), Vec::new()),
                 };
                 // If nobody waits any more, the stop below comes at once.
@@ -138,12 +128,13 @@ impl RunningPlant {
             });
         })?;
         let up = started.recv().map_err(|_| RuntimeError::Ended)??;
+        warnings.extend(up.warnings);
         Ok(Self {
             view: up.view,
             clock,
             warnings,
             router: up.router,
-            saver,
+            keeper: up.keeper,
             stop: Some(stop),
             system: Some(system),
             field: Some(field),
@@ -174,8 +165,8 @@ impl RunningPlant {
     }
 
     fn end(&mut self) {
-        if let Some(saver) = self.saver.take() {
-            saver.close();
+        if let Some(keeper) = self.keeper.take() {
+            keeper.close();
         }
         // Lines first, so that twins do not see their devices die.
         drop(self.stop.take());
@@ -193,78 +184,4 @@ impl Drop for RunningPlant {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// What the system's thread builds from.
-struct Parts {
-    colony: ColonyRequest,
-    saver: Option<Arc<Saver>>,
-    steps: Arc<plantwin_field::StepStats>,
-    paths: Vec<Vec<PathSpec>>,
-    registry: Registry,
-}
-
-/// What it gives back.
-struct Up {
-    view: watch::Receiver<Arc<PlantView>>,
-    router: Arc<Router>,
-}
-
-impl Parts {
-    fn run(self) -> Result<(Up, Vec<actix::Arbiter>), RuntimeError> {
-        let plant = Arc::clone(&self.colony.plant);
-        let clock = Arc::clone(&self.colony.clock);
-        let colony = Colony::settle(self.colony, self.saver, Some(self.steps))?;
-        let mut table = HashMap::with_capacity(plant.devices.len());
-        for ((device, paths), twin) in plant.devices.iter().zip(self.paths).zip(colony.twins) {
-            let Some((orders, orders_in)) = twin.orders else { continue };
-            let line = Line {
-                device: Arc::clone(device),
-                points: device.kind.points.as_slice().into(),
-                paths,
-                registry: self.registry.clone(),
-                clock: Arc::clone(&clock),
-                orders: orders_in,
-                carrier: Carrier {
-                    mailbox: twin.mailbox,
-                    sealer: twin.sealer,
-                    clock: Arc::clone(&clock),
-                },
-                chance: plant.seed.wrapping_add(u64::from(device.ix.0)),
-            };
-            colony.arbiters[twin.settlement.arbiter].spawn(line.run());
-            let ward = twin.ward;
-            let revive = Box::new(move || ward.revive());
-            table.insert(device.id.clone(), Entry { ix: device.ix, orders, revive });
-        }
-        let router = Arc::new(Router {
-            spec: plant,
-            table,
-            outcomes: colony.outcomes,
-            notes: colony.notes,
-            clock,
-        });
-        Ok((Up { view: colony.view, router }, colony.arbiters))
-    }
-}
-
-fn restore(
-    plant: &PlantSpec,
-    store: &dyn Store,
-    warnings: &mut Vec<String>,
-) -> Result<HashMap<DeviceId, Vital>, RuntimeError> {
-    let mut restored = HashMap::new();
-    for device in &plant.devices {
-        let Some(bytes) = store.get(TWINS, device.id.as_str())? else { continue };
-        match Vital::from_bytes(&bytes) {
-            Some(vital) => {
-                restored.insert(device.id.clone(), vital);
-            }
-            None => warnings.push(format!(
-                "what {} had saved is of another version and was left out",
-                device.id
-            )),
-        }
-    }
-    Ok(restored)
 }

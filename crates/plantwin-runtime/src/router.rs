@@ -4,7 +4,7 @@
 //! between twins do not come here at all: their recipients are resolved when the tree is built.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,12 +17,16 @@ use plantwin_model::{
     Access, AlarmId, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome, PlantSpec,
     PointIx, Request, Role, Timestamp,
 };
-use plantwin_twin::{CommandMail, TwinMail};
+use plantwin_twin::TwinMail;
 use tokio::sync::mpsc::Sender;
 
-use crate::{line::LineOrder, station::StationNote};
+use crate::{
+    commands::CommandDesk,
+    line::LineOrder,
+    station::{Notes, StationNote},
+};
 
-/// A command that was not carried out within this time is refused.
+/// A command that was not sent within this time expires.
 const EXPIRES_AFTER: Duration = Duration::from_secs(2);
 /// Longest wait for an outcome; then it is reported as unknown.
 const OUTCOME_WITHIN: Duration = Duration::from_secs(8);
@@ -98,9 +102,10 @@ pub(crate) struct Entry {
 /// The compiled table.
 pub(crate) struct Router {
     pub(crate) spec: Arc<PlantSpec>,
-    pub(crate) table: HashMap<DeviceId, Entry>,
+    pub(crate) table: BTreeMap<DeviceId, Entry>,
     pub(crate) outcomes: Arc<Outcomes>,
-    pub(crate) notes: Sender<StationNote>,
+    pub(crate) commands: Arc<CommandDesk>,
+    pub(crate) notes: Notes,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -123,8 +128,14 @@ impl Router {
         (asked, outcomes)
     }
 
-    fn answer(&self, role: Role, request: Request, reply: SyncSender<Outcome>) {
-        let refused = match self.dispatch(role, request, &reply) {
+    fn answer(
+        &self,
+        role: Role,
+        key: Option<CommandKey>,
+        request: Request,
+        reply: SyncSender<Outcome>,
+    ) {
+        let refused = match self.dispatch(role, key, request, &reply) {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return,
             Err(reason) => Outcome::Refused { reason },
@@ -135,6 +146,7 @@ impl Router {
     fn dispatch(
         &self,
         role: Role,
+        key: Option<CommandKey>,
         request: Request,
         reply: &SyncSender<Outcome>,
     ) -> Result<Option<Outcome>, String> {
@@ -142,7 +154,7 @@ impl Router {
             Request::Command { device, command, args } => {
                 let (writes, least) = self.writes_of(&device, &command, &args)?;
                 Self::require(role, least)?;
-                self.command(&device, writes, reply)
+                self.command(key, &device, writes, reply)
             }
             Request::Write { device, point, value } => {
                 Self::require(role, Role::Operator)?;
@@ -152,7 +164,7 @@ impl Router {
                 if kind.points[ix.index()].access != Access::ReadWrite {
                     return Err(format!("{device}.{point} cannot be written"));
                 }
-                self.command(&device, vec![(ix, value)], reply)
+                self.command(key, &device, vec![(ix, value)], reply)
             }
             Request::Acknowledge { alarm } => {
                 Self::require(role, Role::Operator)?;
@@ -163,7 +175,14 @@ impl Router {
                 (self.entry(&device)?.revive)();
                 Ok(Some(Outcome::Done))
             }
-            Request::Retry { .. } | Request::Drop { .. } => Err("no such letter".to_owned()),
+            Request::Retry { device, letter } => {
+                Self::require(role, Role::Operator)?;
+                self.ask_twin(&device, reply, |key| TwinMail::Retry { key, letter })
+            }
+            Request::Drop { device, letter } => {
+                Self::require(role, Role::Operator)?;
+                self.ask_twin(&device, reply, |key| TwinMail::Drop { key, letter })
+            }
         }
     }
 
@@ -172,30 +191,55 @@ impl Router {
             .as_str()
             .split_once('.')
             .ok_or_else(|| format!("an alarm is named DEVICE.ALARM, not {alarm}"))?;
+        if device == self.spec.name && !self.table.contains_key(&device.into()) {
+            let note = StationNote::AcknowledgePlant { alarm: name.to_owned() };
+            let left = self.notes.leave(note);
+            return if left { Ok(Some(Outcome::Done)) } else { Err(busy()) };
+        }
         let entry = self.entry(&device.into())?;
-        let full = || "too many requests are under way; try again".to_owned();
         if name == "gave_up" {
             let note = StationNote::AcknowledgeGivenUp { device: entry.ix };
-            self.notes.try_send(note).map_err(|_| full())?;
+            if !self.notes.leave(note) {
+                return Err(busy());
+            }
         } else {
             let letter = TwinMail::Acknowledge(name.to_owned());
-            entry.orders.try_send(LineOrder::Post(Box::new(letter))).map_err(|_| full())?;
+            entry.orders.try_send(LineOrder::Post(Box::new(letter))).map_err(|_| busy())?;
         }
         Ok(Some(Outcome::Done))
     }
 
     fn command(
         &self,
+        key: Option<CommandKey>,
         device: &DeviceId,
         writes: Vec<(PointIx, f64)>,
         reply: &SyncSender<Outcome>,
     ) -> Result<Option<Outcome>, String> {
         let entry = self.entry(device)?;
-        let busy = || "too many commands are under way; try again".to_owned();
+        let device = &self.spec.devices[entry.ix.index()];
+        let key = match key {
+            Some(key) => key,
+            None => CommandKey(u128::from_le_bytes(
+                plantwin_seal::random_bytes().map_err(|e| format!("make a key: {e}"))?,
+            )),
+        };
+        let now = self.clock.now();
+        let expires = now.plus(EXPIRES_AFTER.mul_f64(self.clock.speed().max(1.0)));
+        self.commands.ask(key, device, writes, (now, expires), reply.clone());
+        Ok(None)
+    }
+
+    /// A request that the twin itself answers.
+    fn ask_twin(
+        &self,
+        device: &DeviceId,
+        reply: &SyncSender<Outcome>,
+        letter: impl FnOnce(u64) -> TwinMail,
+    ) -> Result<Option<Outcome>, String> {
+        let entry = self.entry(device)?;
         let key = self.outcomes.await_one(reply.clone()).ok_or_else(busy)?;
-        let expires = self.clock.now().plus(EXPIRES_AFTER.mul_f64(self.clock.speed().max(1.0)));
-        let letter = TwinMail::Command(CommandMail { key, writes, expires });
-        if entry.orders.try_send(LineOrder::Post(Box::new(letter))).is_err() {
+        if entry.orders.try_send(LineOrder::Post(Box::new(letter(key)))).is_err() {
             self.outcomes.complete(key, Outcome::Refused { reason: busy() });
         }
         Ok(None)
@@ -248,6 +292,10 @@ impl Router {
     }
 }
 
+fn busy() -> String {
+    "too many requests are under way; try again".to_owned()
+}
+
 /// The router as somebody with a role holds it.
 pub(crate) struct Desk {
     pub(crate) router: Arc<Router>,
@@ -255,9 +303,9 @@ pub(crate) struct Desk {
 }
 
 impl CommandSender for Desk {
-    fn send_keyed(&self, _key: Option<CommandKey>, request: Request) -> Receiver<Outcome> {
+    fn send_keyed(&self, key: Option<CommandKey>, request: Request) -> Receiver<Outcome> {
         let (reply, outcome) = sync_channel(1);
-        self.router.answer(self.role, request, reply);
+        self.router.answer(self.role, key, request, reply);
         outcome
     }
 }

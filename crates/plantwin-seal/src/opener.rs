@@ -185,6 +185,25 @@ impl Opener {
         decode(plain)
     }
 
+    /// Decrypts an envelope in flight without making a message of it, whatever its deadline: for
+    /// one that is set aside because nobody can work on it. It stays in flight.
+    ///
+    /// # Errors
+    /// [`SealError::NotInFlight`], and as [`Self::open`] up to the tag.
+    pub fn reopen_bytes<M: Content>(&self, sealed: &Sealed<M>) -> Result<Vec<u8>, SealError> {
+        let header = sealed.header();
+        self.check_parties(header, M::CONTENT_TYPE)?;
+        let key = self.in_flight.key(header.sequence)?;
+        let mut buffer = Vec::new();
+        load(&mut buffer, sealed);
+        let nonce = self.iv.nonce(header.sequence);
+        let plain =
+            aead::open(key, nonce, &sealed.aad(), &mut buffer, 0).map_err(|_| SealError::Tag)?;
+        let length = plain.len();
+        buffer.truncate(length);
+        Ok(buffer)
+    }
+
     /// Ends the flight of an envelope: its effect is safe, or it was set aside for good.
     ///
     /// # Errors

@@ -25,6 +25,20 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
+    /// The store's key is lost, altered, another one, or open to others. Nothing was touched.
+    #[error("use the key {path}: {reason}", path = .path.display())]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong, and how to mend it.
+        reason: &'static str,
+    },
+    /// Randomness or a cipher failed.
+    #[error("protect the store's data: {0}")]
+    Seal(#[from] plantwin_seal::SealError),
+    /// A spool has no queue of that name, and makes none: names are 1 to 200 bytes without NUL.
+    #[error("queue for device {0:?}: no name for a queue")]
+    DeviceName(String),
     /// A record is not what was written.
     #[error("read {key:?} of {tree}: {reason}")]
     Damaged {

@@ -1,47 +1,74 @@
-//! The last batch that was acknowledged, in a file of its own.
+//! What a tree says of itself: how often it was written, how many records it holds, and which.
 //!
-//! sled 0.34 opens a file whose tail was cut off without a word and with the last records missing
-//! (its issues #1509 and #1533). Each batch therefore writes its sequence into the data base, each flush
-//! writes it here too, and opening compares. Absent: getting the missing batches back.
+//! Each batch writes the head into the same tree, atomically, and each flush copies it into the
+//! marks. So contents are checked against the head, and the head against the marks. The digest is
+//! the sum of keyed hashes of (key, sequence) of all live records: a batch changes it in a few
+//! steps, and no two different sets of records share one but by a chance of 2^-128 or the key.
+//! Absent: values, which each record's own MAC covers.
 
-use std::{
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-};
+use plantwin_seal::mac;
 
-use crate::{StoreError, record};
+use crate::key::Keys;
 
-const NAME: &str = "head";
+/// The key of the head; no text has this byte, so no record has this key, and it sorts last.
+pub(crate) const HEAD_KEY: &[u8] = &[0xff];
 
-/// Writes the sequence of the last safe batch, so that either the old or the new one is there.
-pub(crate) fn write(dir: &Path, sequence: u64) -> Result<(), StoreError> {
-    let (path, fresh) = (dir.join(NAME), dir.join("head.new"));
-    let fail = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| StoreError::File { action: "write", path, source }
-    };
-    let bytes = record::encode(NAME, b"", sequence, b"");
-    File::create(&fresh)
-        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_data()))
-        .map_err(fail(&fresh))?;
-    fs::rename(&fresh, &path).map_err(fail(&path))
+const BYTES: usize = 40;
+
+/// A tree's head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Head {
+    /// Batches so far.
+    pub(crate) sequence: u64,
+    /// Changes so far, over all batches.
+    pub(crate) writes: u64,
+    /// Live records.
+    pub(crate) count: u64,
+    /// Sum over them.
+    pub(crate) digest: u128,
 }
 
-/// The sequence of the last safe batch; zero if the file is not there or damaged, since then
-/// nothing can be said.
-pub(crate) fn read(dir: &Path) -> u64 {
-    let bytes = fs::read(dir.join(NAME)).unwrap_or_default();
-    record::decode(NAME, b"", &bytes).map_or(0, |(sequence, _)| sequence)
-}
-
-/// Forgets it, when a fresh data base takes the old one's place.
-pub(crate) fn remove(dir: &Path) -> Result<(), StoreError> {
-    let path = dir.join(NAME);
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::File { action: "remove", path, source })
-        }
-        _ => Ok(()),
+impl Head {
+    /// Takes a live record in.
+    pub(crate) fn add(&mut self, keys: &Keys, tree: &str, key: &[u8], sequence: u64) {
+        self.count += 1;
+        self.digest = self.digest.wrapping_add(hash(keys, tree, key, sequence));
     }
+
+    /// Takes a record out that was live.
+    pub(crate) fn remove(&mut self, keys: &Keys, tree: &str, key: &[u8], sequence: u64) {
+        self.count = self.count.saturating_sub(1);
+        self.digest = self.digest.wrapping_sub(hash(keys, tree, key, sequence));
+    }
+
+    /// Whether both speak of the same records.
+    pub(crate) fn same_records(&self, other: &Self) -> bool {
+        (self.count, self.digest) == (other.count, other.digest)
+    }
+
+    pub(crate) fn encode(&self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
+        bytes[..8].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.writes.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.count.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.digest.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (sequence, rest) = bytes.split_first_chunk()?;
+        let (writes, rest) = rest.split_first_chunk()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        Some(Self {
+            sequence: u64::from_le_bytes(*sequence),
+            writes: u64::from_le_bytes(*writes),
+            count: u64::from_le_bytes(*count),
+            digest: u128::from_le_bytes(rest.try_into().ok()?),
+        })
+    }
+}
+
+fn hash(keys: &Keys, tree: &str, key: &[u8], sequence: u64) -> u128 {
+    let full = mac(&keys.digest, &[tree.as_bytes(), key, &sequence.to_le_bytes()]);
+    u128::from_le_bytes(crate::key::short(&full))
 }

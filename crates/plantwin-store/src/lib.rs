@@ -1,43 +1,73 @@
-//! What must outlive the process: twin state, alarms, ledgers.
+//! What must outlive the process: twin state, alarms, commands, audit, ledgers, the outbox.
 //!
 //! [`Store`] is all that others know; [`SledStore`] keeps it on disk, [`MemoryStore`] in memory
 //! for tests. A write is safe **only after [`Store::flush`] returned**: acknowledge nothing before.
-//! Every record carries its layout, a growing sequence and a BLAKE3 checksum over tree, key and
-//! value, so that damage is found and not read. A damaged store is set aside, never deleted, and
-//! the plant starts with a fresh one and a report ([`OpenReport`]) that its operator must see.
+//! There are trees of records (sled), and a log (own segment files). [`Spool`] is an outbox over
+//! any store.
 //!
-//! The checksum finds accidents, not attackers: who can write the files can compute it. Absent
-//! so far: encryption at rest, the outbox and segment log, salvaging a damaged store. This is the
-//! only crate that names `sled`.
+//! **Damage.** Every record carries a sequence and a keyed BLAKE3 MAC, every tree a head with count
+//! and digest of its records, and the marks, outside the data base, what was promised last. So what
+//! is altered is not read, and what is gone is counted. What is damaged is set aside, never
+//! deleted; what can be rebuilt is rebuilt; [`OpenReport`] tells the operator the rest. All keys
+//! come from the file `key`, without which nothing is touched. Who can read that file can forge
+//! everything: the MACs find accidents, and attackers who hold the other files only.
+//!
+//! A directory: `lock`, `key`, `marks`, `state/` (sled), `log/` (segments), and what was set aside.
+//!
+//! Absent so far: encryption of what lies in the files ([`SledStore::seal_at_rest`] is there for
+//! values), transactions over several trees. This is the only crate that names `sled`.
 //!
 //! ```
-//! use plantwin_store::{MemoryStore, Store, StoreExt, Tree};
+//! use std::ops::ControlFlow;
+//!
+//! use plantwin_model::Timestamp;
+//! use plantwin_store::{LogKind, MemoryStore, Store, StoreExt, Tree};
 //!
 //! const LEVELS: Tree = Tree::new("levels");
 //! let store = MemoryStore::new();
 //! store.put_value(LEVELS, "tank1", &12.4_f64)?;
+//! let sequence = store.append(LogKind::Alarm, Timestamp::from_millis(5), b"tank1 is high")?;
 //! store.flush()?;
+//! store.put_value(LEVELS, "tank1", &13.0_f64)?;
+//! store.crash(); // before a flush
 //! assert_eq!(store.get_value::<f64>(LEVELS, "tank1")?, Some(12.4));
+//! store.read_log(sequence, &mut |record| {
+//!     assert_eq!(record.payload, b"tank1 is high");
+//!     ControlFlow::Continue(())
+//! })?;
 //! # Ok::<(), plantwin_store::StoreError>(())
 //! ```
 
 #[cfg(panic = "abort")]
 compile_error!("plantwin-store survives a damaged store by catching panics: build with unwinding");
 
+mod aside;
+mod disk;
 mod error;
 mod head;
+mod key;
 mod lock;
+mod log;
+mod marks;
 mod memory;
 mod open;
 mod record;
+mod report;
+mod salvage;
 mod sled_store;
+pub mod spool;
+mod state;
 mod store;
+pub mod testing;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use open::OpenReport;
+pub use report::{Finding, OpenReport};
 pub use sled_store::SledStore;
-pub use store::{KEY_LIMIT, Store, StoreExt, Tree, VALUE_LIMIT, Write};
+pub use spool::{Spool, SpoolLimits};
+pub use store::{
+    KEY_LIMIT, LogKind, LogRecord, PAYLOAD_LIMIT, Store, StoreExt, Tree, VALUE_LIMIT, Write,
+};

@@ -1,59 +1,102 @@
 //! The store on disk.
 //!
-//! Every call into sled is guarded: a panic becomes an error, and after one the store refuses to
-//! go on, because nothing it says can be trusted. Absent: choosing what to write and when.
+//! Every call into sled is guarded: a panic becomes an error, and after one the trees refuse to
+//! go on, because nothing they say can be trusted; the log, which is not sled's, goes on. Absent:
+//! choosing what to write and when.
 
 use std::{
-    fmt, fs,
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use plantwin_model::Timestamp;
+
 use crate::{
-    OpenReport, Store, StoreError, Tree, Write, head,
+    LogKind, LogRecord, OpenReport, Store, StoreError, Tree, Write,
+    head::{HEAD_KEY, Head},
+    key::Keys,
     lock::DirLock,
-    open::{self, HEAD_KEY, HEAD_TREE, panic_text},
-    record,
+    log::Log,
+    marks::{Marks, MarksFile},
+    open, record,
+    state::panic_text,
     store::check_lengths,
 };
 
-/// Records in a directory of their own. Dropping it flushes, then frees the directory.
+/// Records and log in a directory of their own. Dropping it flushes, then frees the directory.
+///
+/// Locks are taken in the order marks, trees, log.
 pub struct SledStore {
     dir: PathBuf,
+    keys: Keys,
+    boot: u64,
+    lost: BTreeMap<String, u64>,
     // Order matters: fields drop in order, and the directory is free only when the data base is closed.
+    trees: Mutex<Trees>,
     pub(crate) db: sled::Db,
-    /// Sequence of the last batch; the lock also keeps batches in the order of their sequences.
-    sequence: Mutex<u64>,
+    file: File,
+    log: Mutex<Log>,
+    /// Held through a flush: who comes second finds that nothing is left to do.
+    marks: Mutex<Flushed>,
     failed: AtomicBool,
     _lock: DirLock,
+}
+
+/// The heads of the trees; the lock keeps batches in the order of their sequences.
+struct Trees {
+    heads: BTreeMap<String, Head>,
+    /// Batches since opening.
+    version: u64,
+}
+
+struct Flushed {
+    file: MarksFile,
+    /// Batches since opening that are safe.
+    version: u64,
+}
+
+/// What [`open::open`] puts together.
+pub(crate) struct Parts {
+    pub(crate) keys: Keys,
+    pub(crate) boot: u64,
+    pub(crate) lost: BTreeMap<String, u64>,
+    pub(crate) heads: BTreeMap<String, Head>,
+    pub(crate) db: sled::Db,
+    pub(crate) file: File,
+    pub(crate) log: Log,
+    pub(crate) marks: MarksFile,
+    pub(crate) lock: DirLock,
 }
 
 impl SledStore {
     /// Opens or makes the store in `dir` and reads all of it once. Blocks on the disk.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if somebody has it, [`StoreError::File`] if the directory cannot be
-    /// used. Damage is no error: see [`OpenReport`].
+    /// [`StoreError::InUse`] if somebody has it, [`StoreError::Key`] if its key is not the right
+    /// one (nothing is touched then), [`StoreError::File`] if the directory cannot be used. Damage
+    /// is no error: see [`OpenReport`].
     pub fn open(dir: &Path) -> Result<(Self, OpenReport), StoreError> {
-        fs::create_dir_all(dir).map_err(|source| StoreError::File {
-            action: "create the directory",
-            path: dir.to_owned(),
-            source,
-        })?;
-        let lock = DirLock::take(dir)?;
-        let (opened, report) = open::open(dir)?;
-        // Sequences that were acknowledged once are never given again, even if their batch is gone.
-        let sequence = opened.sequence.max(head::read(dir));
+        let (parts, report) = open::open(dir)?;
         let store = Self {
             dir: dir.to_owned(),
-            db: opened.db,
-            sequence: Mutex::new(sequence),
+            keys: parts.keys,
+            boot: parts.boot,
+            lost: parts.lost,
+            trees: Mutex::new(Trees { heads: parts.heads, version: 0 }),
+            db: parts.db,
+            file: parts.file,
+            log: Mutex::new(parts.log),
+            marks: Mutex::new(Flushed { file: parts.marks, version: 0 }),
             failed: AtomicBool::new(false),
-            _lock: lock,
+            _lock: parts.lock,
         };
         Ok((store, report))
     }
@@ -63,7 +106,46 @@ impl SledStore {
         &self.dir
     }
 
-    /// Runs `work`; a panic becomes an error, and the last thing this store does.
+    /// How often it was opened, this time included.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// Encrypts what shall lie on a disk, under a key that comes from the store's; `context` says
+    /// what it is and must be given again to [`Self::open_at_rest`]. 40 bytes longer than `plain`.
+    pub fn seal_at_rest(&self, context: &str, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(plantwin_seal::seal_at_rest(&self.keys.rest, context.as_bytes(), plain)?)
+    }
+
+    /// A key for one purpose of the owner, the same at every opening of this store.
+    pub fn key_for(&self, context: &'static str) -> plantwin_seal::Secret {
+        plantwin_seal::derive_key(context, &[self.keys.rest.expose()])
+    }
+
+    /// Decrypts what [`Self::seal_at_rest`] made.
+    ///
+    /// # Errors
+    /// [`StoreError::Seal`] if it was altered, or made for another context or by another store.
+    pub fn open_at_rest(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(plantwin_seal::open_at_rest(&self.keys.rest, context.as_bytes(), sealed)?)
+    }
+
+    /// What the marks say.
+    #[cfg(test)]
+    pub(crate) fn promised(&self) -> Marks {
+        lock(&self.marks).file.written().clone()
+    }
+
+    /// Makes the marks say something else.
+    #[cfg(test)]
+    pub(crate) fn promise(&self, marks: Marks) {
+        for _ in 0..2 {
+            let mut flushed = lock(&self.marks);
+            flushed.file.put(&self.keys, &marks).unwrap();
+        }
+    }
+
+    /// Runs `work`; a panic becomes an error, and the last thing the trees do.
     fn guard<T>(
         &self,
         action: &'static str,
@@ -77,19 +159,84 @@ impl SledStore {
             Err(StoreError::Backend { action, reason: panic_text(&*panic) })
         })
     }
+
+    fn check<'r>(&self, tree: Tree, key: &[u8], bytes: &'r [u8]) -> Result<(u64, &'r [u8]), StoreError> {
+        record::decode(&self.keys.record, tree.name(), key, bytes).map_err(|reason| {
+            let key = String::from_utf8_lossy(key).into_owned();
+            StoreError::Damaged { tree: tree.name().to_owned(), key, reason }
+        })
+    }
+
+    fn collect(
+        &self,
+        tree: Tree,
+        action: &'static str,
+        (prefix, from): (&str, &str),
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.guard(action, || {
+            let records = self.db.open_tree(tree.name()).map_err(backend(action))?;
+            let mut found = Vec::new();
+            for entry in records.range(prefix.max(from).as_bytes()..HEAD_KEY) {
+                let (key, bytes) = entry.map_err(backend(action))?;
+                if found.len() == limit || !key.starts_with(prefix.as_bytes()) {
+                    break;
+                }
+                let (_, value) = self.check(tree, &key, &bytes)?;
+                // Keys are written from text only, and the MAC covers them.
+                found.push((String::from_utf8_lossy(&key).into_owned(), value.to_vec()));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Makes the trees safe, if anything was written, and says their heads.
+    fn flush_trees(&self, flushed: &mut u64) -> Result<Option<BTreeMap<String, Head>>, StoreError> {
+        const ACTION: &str = "flush the store";
+        self.guard(ACTION, || {
+            let (heads, version) = {
+                let trees = lock(&self.trees);
+                if trees.version == *flushed {
+                    return Ok(None);
+                }
+                (trees.heads.clone(), trees.version)
+            };
+            self.db.flush().map_err(backend(ACTION))?;
+            self.file.sync_data().map_err(|source| StoreError::File {
+                action: "sync the data base in",
+                path: self.dir.clone(),
+                source,
+            })?;
+            *flushed = version;
+            Ok(Some(heads))
+        })
+    }
+
+    fn flush_parts(&self, with_trees: bool) -> Result<(), StoreError> {
+        let mut flushed = lock(&self.marks);
+        let mut marks = flushed.file.written().clone();
+        let log = {
+            let mut log = lock(&self.log);
+            let outcome = log.flush();
+            (marks.log_first, marks.log_last, marks.log_mac) = log.marks();
+            outcome
+        };
+        let trees = if with_trees { self.flush_trees(&mut flushed.version) } else { Ok(None) };
+        let trees = trees.map(|heads| marks.trees = heads.unwrap_or(std::mem::take(&mut marks.trees)));
+        // Whatever failed, what is safe is marked.
+        let written = flushed.file.write(&self.keys, marks);
+        log.and(trees).and(written)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under a lock comes from sled only, and is kept in `failed`.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts what sled says into our words.
 fn backend(action: &'static str) -> impl Fn(sled::Error) -> StoreError {
     move |error| StoreError::Backend { action, reason: error.to_string() }
-}
-
-fn check<'r>(tree: Tree, key: &[u8], bytes: &'r [u8]) -> Result<&'r [u8], StoreError> {
-    let (_, value) = record::decode(tree.name(), key, bytes).map_err(|reason| {
-        let key = String::from_utf8_lossy(key).into_owned();
-        StoreError::Damaged { tree: tree.name().to_owned(), key, reason }
-    })?;
-    Ok(value)
 }
 
 impl Store for SledStore {
@@ -98,7 +245,10 @@ impl Store for SledStore {
         self.guard(ACTION, || {
             let found =
                 self.db.open_tree(tree.name()).and_then(|t| t.get(key)).map_err(backend(ACTION))?;
-            found.map(|bytes| check(tree, key.as_bytes(), &bytes).map(<[u8]>::to_vec)).transpose()
+            let value = |bytes: sled::IVec| {
+                self.check(tree, key.as_bytes(), &bytes).map(|(_, value)| value.to_vec())
+            };
+            found.map(value).transpose()
         })
     }
 
@@ -109,56 +259,89 @@ impl Store for SledStore {
             return Ok(());
         }
         self.guard(ACTION, || {
-            let mut last = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
-            let sequence = *last + 1;
+            let mut trees = lock(&self.trees);
+            let name = tree.name();
+            let mut head = trees.heads.get(name).copied().unwrap_or_default();
+            head.sequence += 1;
+            head.writes += writes.len() as u64;
+            let records = self.db.open_tree(name).map_err(backend(ACTION))?;
             let mut batch = sled::Batch::default();
-            for write in writes {
-                let key = write.key();
+            let last: BTreeMap<&str, &Write<'_>> = writes.iter().map(|w| (w.key(), w)).collect();
+            for (key, write) in last {
+                if let Some(old) = records.get(key).map_err(backend(ACTION))? {
+                    let (sequence, _) = self.check(tree, key.as_bytes(), &old)?;
+                    head.remove(&self.keys, name, key.as_bytes(), sequence);
+                }
                 match write {
                     Write::Put(_, value) => {
+                        let sequence = head.sequence;
+                        head.add(&self.keys, name, key.as_bytes(), sequence);
                         batch.insert(
                             key,
-                            record::encode(tree.name(), key.as_bytes(), sequence, value),
+                            record::encode(&self.keys.record, name, key.as_bytes(), sequence, value),
                         );
                     }
                     Write::Delete(_) => batch.remove(key),
                 }
             }
-            let mark = record::encode(HEAD_TREE, HEAD_KEY.as_bytes(), sequence, b"");
-            let apply = || {
-                self.db.open_tree(tree.name())?.apply_batch(batch)?;
-                // After the batch: whoever finds the mark finds the batch in the log before it.
-                self.db.open_tree(HEAD_TREE)?.insert(HEAD_KEY, mark)
-            };
-            apply().map_err(backend(ACTION))?;
-            *last = sequence;
+            let mark = record::encode(&self.keys.record, name, HEAD_KEY, head.sequence, &head.encode());
+            batch.insert(HEAD_KEY, mark);
+            records.apply_batch(batch).map_err(backend(ACTION))?;
+            trees.heads.insert(name.to_owned(), head);
+            trees.version += 1;
             Ok(())
         })
     }
 
     fn scan(&self, tree: Tree) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        const ACTION: &str = "read from the store";
-        self.guard(ACTION, || {
-            let records = self.db.open_tree(tree.name()).map_err(backend(ACTION))?;
-            let mut found = Vec::new();
-            for entry in &records {
-                let (key, bytes) = entry.map_err(backend(ACTION))?;
-                let value = check(tree, &key, &bytes)?.to_vec();
-                // Keys are written from text only, and the checksum covers them.
-                found.push((String::from_utf8_lossy(&key).into_owned(), value));
-            }
-            Ok(found)
-        })
+        self.collect(tree, "read from the store", ("", ""), usize::MAX)
+    }
+
+    fn scan_from(
+        &self,
+        tree: Tree,
+        prefix: &str,
+        from_key: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.collect(tree, "read from the store", (prefix, from_key), limit)
+    }
+
+    fn lost(&self, tree: Tree) -> u64 {
+        self.lost.get(tree.name()).copied().unwrap_or(0)
+    }
+
+    fn append(&self, kind: LogKind, time: Timestamp, payload: &[u8]) -> Result<u64, StoreError> {
+        lock(&self.log).append(self.boot, kind, time, payload)
+    }
+
+    fn read_log(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(LogRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        // Read without the lock: whoever is shown a record may append.
+        let view = lock(&self.log).view(from);
+        view.read(from, visit)
+    }
+
+    fn prune_log(&self, before: u64) -> Result<(), StoreError> {
+        let mut flushed = lock(&self.marks);
+        let first = lock(&self.log).prunable(before);
+        let marks = Marks { log_first: first, ..flushed.file.written().clone() };
+        // First the promise, then the deed: a legal pruning must never look like a loss.
+        flushed.file.write(&self.keys, marks)?;
+        let mut log = lock(&self.log);
+        log.set_first(first);
+        log.remove()
+    }
+
+    fn flush_log(&self) -> Result<(), StoreError> {
+        self.flush_parts(false)
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        const ACTION: &str = "flush the store";
-        self.guard(ACTION, || {
-            // Batches wait meanwhile, so that the head never promises one that is not on disk.
-            let last = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
-            self.db.flush().map_err(backend(ACTION))?;
-            head::write(&self.dir, *last)
-        })
+        self.flush_parts(true)
     }
 }
 

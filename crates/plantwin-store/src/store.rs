@@ -2,6 +2,9 @@
 //!
 //! Absent: transactions over several trees, watching for changes.
 
+use std::ops::ControlFlow;
+
+use plantwin_model::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::StoreError;
@@ -50,7 +53,58 @@ impl<'a> Write<'a> {
     }
 }
 
-/// Keeps records by tree and key. Object safe; calls may block on the disk.
+/// Longest payload of a log record in bytes.
+pub const PAYLOAD_LIMIT: usize = 1 << 20;
+
+/// What a log record is about. The numbers are those on disk and never change.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum LogKind {
+    /// An alarm was raised, changed or ended.
+    Alarm = 1,
+    /// A command was taken in, sent or ended.
+    Command = 2,
+    /// Somebody did something that must be accounted for.
+    Audit = 3,
+}
+
+impl LogKind {
+    /// The kind of that number.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Alarm),
+            2 => Some(Self::Command),
+            3 => Some(Self::Audit),
+            _ => None,
+        }
+    }
+
+    /// Its name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alarm => "alarm",
+            Self::Command => "command",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// A record of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogRecord<'a> {
+    /// From 1, without holes but for what was lost and told.
+    pub sequence: u64,
+    /// How often the store had been opened when it was written, from 1.
+    pub boot: u64,
+    /// When, by the writer's clock.
+    pub time: Timestamp,
+    /// About what.
+    pub kind: LogKind,
+    /// What the writer said.
+    pub payload: &'a [u8],
+}
+
+/// Keeps records by tree and key, and a log. Object safe; calls may block on the disk.
 pub trait Store: Send + Sync {
     /// The value of `key`, checked; `None` if there is none.
     fn get(&self, tree: Tree, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
@@ -61,7 +115,44 @@ pub trait Store: Send + Sync {
     /// All records of a tree, in the order of their keys, checked.
     fn scan(&self, tree: Tree) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
-    /// Returns when everything written before is on the disk.
+    /// The first `limit` records whose keys begin with `prefix` and are not below `from_key`, in
+    /// the order of their keys, checked.
+    fn scan_from(
+        &self,
+        tree: Tree,
+        prefix: &str,
+        from_key: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Changes of this tree that may be lost, because its data base was found damaged when the
+    /// store was opened: an upper bound for what the owner may count on no longer. Zero if all is
+    /// well.
+    fn lost(&self, tree: Tree) -> u64 {
+        let _ = tree;
+        0
+    }
+
+    /// Adds a record to the log and returns its sequence. Not safe before [`Self::flush`] or
+    /// [`Self::flush_log`]; one that was lost before that may give its sequence to another.
+    fn append(&self, kind: LogKind, time: Timestamp, payload: &[u8]) -> Result<u64, StoreError>;
+
+    /// Shows `visit` the records of the log from a sequence on, in order, those not yet safe
+    /// included, until it breaks off.
+    fn read_log(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(LogRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Lets go of log records below `before`, in whole segments: some of them may stay.
+    fn prune_log(&self, before: u64) -> Result<(), StoreError>;
+
+    /// Returns when the log is on the disk; the trees may not be.
+    fn flush_log(&self) -> Result<(), StoreError>;
+
+    /// Returns when everything written before, by anybody, is on the disk. Calls from several
+    /// threads at once share one trip to the disk.
     fn flush(&self) -> Result<(), StoreError>;
 }
 
@@ -120,6 +211,18 @@ pub(crate) fn check_lengths(tree: Tree, writes: &[Write<'_>]) -> Result<(), Stor
                 bytes: key.len().max(value),
             });
         }
+    }
+    Ok(())
+}
+
+/// Refuses what no log takes.
+pub(crate) fn check_payload(kind: LogKind, payload: &[u8]) -> Result<(), StoreError> {
+    if payload.len() > PAYLOAD_LIMIT {
+        return Err(StoreError::TooLong {
+            tree: "log",
+            key: kind.name().to_owned(),
+            bytes: payload.len(),
+        });
     }
     Ok(())
 }

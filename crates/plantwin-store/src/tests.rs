@@ -1,16 +1,21 @@
 //! What the store promises, on both kinds, and what damage does to the one on disk.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, ops::ControlFlow, path::Path, sync::Arc};
 
+use plantwin_model::Timestamp;
+use plantwin_seal::Secret;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::{
-    KEY_LIMIT, MemoryStore, OpenReport, SledStore, Store, StoreError, StoreExt, Tree, VALUE_LIMIT,
-    Write, record,
+    KEY_LIMIT, LogKind, MemoryStore, OpenReport, PAYLOAD_LIMIT, SledStore, Store, StoreError,
+    StoreExt, Tree, VALUE_LIMIT, Write, record,
 };
 
 mod damage;
+mod key;
+mod marks;
+mod memory;
 
 const TWINS: Tree = Tree::new("twins");
 const ALARMS: Tree = Tree::new("alarms");
@@ -105,7 +110,9 @@ fn what_was_flushed_is_there_after_opening_again() {
     let dir = TempDir::new().unwrap();
     for round in 0..5_u32 {
         let (store, report) = open(dir.path());
-        assert_eq!(report, OpenReport { records: u64::from(round), ..OpenReport::default() });
+        let (records, boot) = (u64::from(round), u64::from(round) + 1);
+        assert_eq!(report, OpenReport { records, boot, ..OpenReport::default() });
+        assert_eq!(store.boot(), boot);
         store.put_value(TWINS, &round.to_string(), &round).unwrap();
         store.flush().unwrap();
     }
@@ -149,13 +156,139 @@ fn a_directory_that_cannot_be_written_is_named_with_its_cause() {
 }
 
 #[test]
-fn a_flush_that_cannot_keep_its_promise_says_so() {
+fn a_scan_from_a_key_keeps_to_its_prefix_its_beginning_and_its_limit() {
+    on_both(|store| {
+        let keys = ["a", "b/1", "b/2", "b/3", "b/4", "c"];
+        let writes: Vec<_> = keys.iter().map(|key| Write::Put(key, key.as_bytes())).collect();
+        store.put_batch(TWINS, &writes).unwrap();
+        let found = |prefix, from, limit| {
+            let found = store.scan_from(TWINS, prefix, from, limit).unwrap();
+            found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(found("b/", "", 9), ["b/1", "b/2", "b/3", "b/4"]);
+        assert_eq!(found("b/", "b/2", 2), ["b/2", "b/3"]);
+        assert_eq!(found("b/", "a", 1), ["b/1"]);
+        assert_eq!(found("b/", "b/9", 9), [""; 0]);
+        assert_eq!(found("", "b/4", 9), ["b/4", "c"]);
+        assert_eq!(found("", "", 0), [""; 0]);
+        assert_eq!(store.lost(TWINS), 0);
+    });
+}
+
+/// The log from a sequence on.
+fn log(store: &dyn Store, from: u64) -> Vec<(u64, LogKind, i64, Vec<u8>)> {
+    let mut found = Vec::new();
+    store
+        .read_log(from, &mut |record| {
+            found.push((record.sequence, record.kind, record.time.0, record.payload.to_vec()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    found
+}
+
+#[test]
+fn the_log_gives_back_what_was_appended_in_order_and_from_any_sequence() {
+    on_both(|store| {
+        assert_eq!(log(store, 0), []);
+        let kinds = [LogKind::Alarm, LogKind::Command, LogKind::Audit];
+        for (i, kind) in kinds.into_iter().enumerate() {
+            let payload = vec![i as u8; i];
+            assert_eq!(store.append(kind, Timestamp(7), &payload).unwrap(), i as u64 + 1);
+            if i == 1 {
+                store.flush_log().unwrap();
+            }
+        }
+        let all = [
+            (1, LogKind::Alarm, 7, vec![]),
+            (2, LogKind::Command, 7, vec![1]),
+            (3, LogKind::Audit, 7, vec![2, 2]),
+        ];
+        assert_eq!(log(store, 0), all);
+        assert_eq!(log(store, 3), all[2..]);
+        assert_eq!(log(store, 4), []);
+        let mut first = None;
+        store
+            .read_log(1, &mut |record| {
+                first = Some(record.sequence);
+                ControlFlow::Break(())
+            })
+            .unwrap();
+        assert_eq!(first, Some(1));
+    });
+}
+
+#[test]
+fn who_reads_the_log_may_append_to_it() {
+    on_both(|store| {
+        store.append(LogKind::Command, Timestamp(1), b"intent").unwrap();
+        store
+            .read_log(1, &mut |record| {
+                store.append(LogKind::Command, record.time, b"outcome").unwrap();
+                ControlFlow::Break(())
+            })
+            .unwrap();
+        assert_eq!(log(store, 2), [(2, LogKind::Command, 1, b"outcome".to_vec())]);
+    });
+}
+
+#[test]
+fn a_payload_beyond_the_limit_is_refused_and_takes_no_sequence() {
+    on_both(|store| {
+        let long = vec![0; PAYLOAD_LIMIT + 1];
+        let error = store.append(LogKind::Audit, Timestamp(0), &long).unwrap_err();
+        assert!(matches!(error, StoreError::TooLong { tree: "log", .. }), "{error}");
+        assert_eq!(store.append(LogKind::Audit, Timestamp(0), &long[1..]).unwrap(), 1);
+        store.flush().unwrap();
+        assert_eq!(log(store, 1)[0].3.len(), PAYLOAD_LIMIT);
+    });
+}
+
+#[test]
+fn log_kinds_keep_their_numbers() {
+    for (byte, kind) in [(1, LogKind::Alarm), (2, LogKind::Command), (3, LogKind::Audit)] {
+        assert_eq!(kind as u8, byte);
+        assert_eq!(LogKind::from_byte(byte), Some(kind));
+    }
+    assert_eq!(LogKind::from_byte(0), None);
+    assert_eq!(LogKind::from_byte(4), None);
+}
+
+#[test]
+fn many_threads_flush_and_each_finds_its_own_safe() {
     let dir = TempDir::new().unwrap();
     let (store, _) = open(dir.path());
-    fs::create_dir(dir.path().join("head.new")).unwrap();
-    store.put_value(TWINS, "a", &1).unwrap();
-    let error = store.flush().unwrap_err().to_string();
-    assert!(error.contains("head.new"), "{error}");
+    std::thread::scope(|scope| {
+        for i in 0..4_u64 {
+            let store = &store;
+            scope.spawn(move || {
+                for j in 0..20_u64 {
+                    store.put_value(TWINS, &format!("{i}-{j}"), &j).unwrap();
+                    store.append(LogKind::Audit, Timestamp(0), &j.to_le_bytes()).unwrap();
+                    store.flush().unwrap();
+                }
+            });
+        }
+    });
+    drop(store);
+    let (_, report) = open(dir.path());
+    assert_eq!((report.records, report.log_records, report.is_clean()), (80, 80, true));
+}
+
+#[test]
+fn what_is_sealed_at_rest_opens_in_its_store_and_context_only() {
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let [(a, _), (b, _)] = [open(dirs[0].path()), open(dirs[1].path())];
+    let sealed = a.seal_at_rest("letters", b"secret").unwrap();
+    assert_eq!(a.open_at_rest("letters", &sealed).unwrap(), b"secret");
+    assert!(matches!(a.open_at_rest("other", &sealed), Err(StoreError::Seal(_))));
+    assert!(matches!(b.open_at_rest("letters", &sealed), Err(StoreError::Seal(_))));
+    drop(a);
+    assert_eq!(open(dirs[0].path()).0.open_at_rest("letters", &sealed).unwrap(), b"secret");
+}
+
+fn secret() -> Secret {
+    Secret::new([3; 32])
 }
 
 proptest! {
@@ -164,18 +297,21 @@ proptest! {
         value in prop::collection::vec(any::<u8>(), 0..64), sequence in any::<u64>(),
         at in any::<prop::sample::Index>(), flip in 1_u8..,
     ) {
-        let good = record::encode("twins", b"key", sequence, &value);
-        prop_assert_eq!(record::decode("twins", b"key", &good), Ok((sequence, &value[..])));
-        prop_assert!(record::decode("twins", b"other", &good).is_err());
-        prop_assert!(record::decode("alarms", b"key", &good).is_err());
+        let secret = secret();
+        let good = record::encode(&secret, "twins", b"key", sequence, &value);
+        prop_assert_eq!(record::decode(&secret, "twins", b"key", &good), Ok((sequence, &value[..])));
+        prop_assert!(record::decode(&secret, "twins", b"other", &good).is_err());
+        prop_assert!(record::decode(&secret, "alarms", b"key", &good).is_err());
+        prop_assert!(record::decode(&Secret::new([4; 32]), "twins", b"key", &good).is_err());
         let mut bad = good.clone();
         bad[at.index(good.len())] ^= flip;
-        prop_assert!(record::decode("twins", b"key", &bad).is_err());
-        prop_assert!(record::decode("twins", b"key", &good[..at.index(good.len())]).is_err());
+        prop_assert!(record::decode(&secret, "twins", b"key", &bad).is_err());
+        let cut = &good[..at.index(good.len())];
+        prop_assert!(record::decode(&secret, "twins", b"key", cut).is_err());
     }
 
     #[test]
     fn foreign_bytes_are_no_record(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-        prop_assert!(record::decode("twins", b"key", &bytes).is_err());
+        prop_assert!(record::decode(&secret(), "twins", b"key", &bytes).is_err());
     }
 }

@@ -2,72 +2,28 @@
 //!
 //! While a letter is handled its sealed envelope stays in a slot. After a panic the guardian
 //! calls [`actix::Supervised::restarting`]: the core goes back to what it was before that
-//! letter, and the letter is handled again, first. One that crashes the twin twice is set aside,
-//! still sealed.
+//! letter, and the letter is handled again, first. One that crashes the twin twice is set aside
+//! (`aside.rs`).
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised,
-    WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, Supervised, WrapFuture,
 };
-use plantwin_model::{Clock, PointIx, Timestamp};
-use plantwin_seal::{Lane, Opener, Sealed, Sealer};
+use plantwin_model::{Outcome, PointIx, Timestamp};
+use plantwin_seal::Lane;
 use smallvec::SmallVec;
 
 use crate::{
-    Effect, Effects, FlowMail, FlowOutlet, Gauge, Mail, TwinCore, TwinEvent, TwinMail, TwinPlan,
-    Vital,
+    Effect, Effects, FlowMail, Mail, PostError, TwinCore, TwinEvent, TwinInit, TwinMail,
+    WriteError, WrittenMail,
+    aside::{Asides, Letter, Slot},
 };
 
 /// A letter is tried this often before it is set aside.
 const ATTEMPTS: u8 = 2;
-/// Letters set aside that are kept; an older one makes room, counted.
-const SET_ASIDE: usize = 8;
 /// Letters handled in one go before other twins of the arbiter get a turn.
 const TURN: u32 = 64;
-
-thread_local! {
-    /// Where letters are opened: one buffer for all twins of a thread. A panic while a letter is
-    /// open costs the buffer, nothing else.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// The way from the twin to its device, held by the twin's line.
-pub trait LinePort: Send {
-    /// Sends session bytes; `false` if the line is too busy or gone.
-    fn exchange(&self, bytes: Vec<u8>) -> bool;
-    /// Writes points; `false` if the line is too busy or gone.
-    fn write(&self, key: u64, writes: Vec<(PointIx, f64)>) -> bool;
-}
-
-/// Keys of the twin's correspondence.
-pub struct Sealing {
-    /// Opens what the line and the neighbours post, by session id of the header.
-    pub openers: Vec<Opener>,
-    /// Seals for the station.
-    pub station: Sealer,
-}
-
-/// What a twin is built from.
-pub struct TwinInit {
-    /// What it knows from the plant file.
-    pub plan: Arc<TwinPlan>,
-    /// Keys.
-    pub sealing: Sealing,
-    /// The station's mailbox.
-    pub station: Recipient<Mail<TwinEvent>>,
-    /// Neighbours that this twin feeds, in the order of the plan's outflows.
-    pub outlets: Vec<FlowOutlet>,
-    /// The line, if the twin has one (a twin fed in process has none).
-    pub line: Option<Box<dyn LinePort>>,
-    /// Counts of the twin's own mailbox.
-    pub gauge: Arc<Gauge>,
-    /// Clock.
-    pub clock: Arc<dyn Clock>,
-    /// What survived from the last run.
-    pub restored: Option<Vital>,
-}
 
 /// The twin.
 pub struct Twin {
@@ -75,57 +31,113 @@ pub struct Twin {
     core: TwinCore,
     /// What the core goes back to after a panic.
     committed: TwinCore,
-    slot: Option<(Sealed<TwinMail>, u8)>,
-    set_aside: Vec<Sealed<TwinMail>>,
+    slot: Option<Slot>,
+    asides: Asides,
     timer: Option<(SpawnHandle, Timestamp)>,
     turn: u32,
 }
 
 impl Twin {
     /// A twin that is about to start.
-    pub fn new(init: TwinInit) -> Self {
+    pub fn new(mut init: TwinInit) -> Self {
+        let kept = std::mem::take(&mut init.set_aside);
+        let asides = Asides::new(init.aside_key.clone(), init.plan.device.id.clone(), kept);
         let core = TwinCore::new(&init.plan, init.clock.now());
         let committed = core.clone();
-        Self { init, core, committed, slot: None, set_aside: Vec::new(), timer: None, turn: 0 }
+        Self { init, core, committed, slot: None, asides, timer: None, turn: 0 }
     }
 
-    /// Handles the letter in the slot. A panic leaves it there.
+    /// Handles the letter in the slot, and what it puts there in its place. A panic leaves it.
     fn handle_slot(&mut self, ctx: &mut Context<Self>) {
         let now = self.init.clock.now();
-        let Some((sealed, attempts)) = &mut self.slot else { return };
-        *attempts += 1;
-        let session = sealed.header().session;
-        let mut scratch = SCRATCH.take();
-        let opener = self.init.sealing.openers.iter_mut().find(|o| o.session() == session);
-        let opened = match opener {
-            Some(opener) if *attempts > 1 => opener.reopen(sealed, &mut scratch, now),
-            Some(opener) => opener.open_ref(sealed, &mut scratch, now),
-            None => {
-                tracing::error!(twin = %self.init.plan.device.id, "letter of an unknown session");
-                self.slot = None;
-                return;
+        while let Some(slot) = &mut self.slot {
+            slot.attempts += 1;
+            let again = slot.attempts > 1;
+            let opened = match &slot.letter {
+                Letter::Sealed(sealed) => self.init.sealing.open(sealed, again, now),
+                Letter::Again { aside, .. } => self.asides.open(aside),
+            };
+            let next = match opened {
+                Ok(letter) => self.handle_letter(letter, now),
+                Err(error) => {
+                    tracing::error!(twin = %self.init.plan.device.id, "failed to {error}");
+                    None
+                }
+            };
+            match std::mem::replace(&mut self.slot, next).map(|slot| slot.letter) {
+                // An envelope that did not open is not in flight, and needs no acknowledgement.
+                Some(Letter::Sealed(sealed)) => self.init.sealing.acknowledge(&sealed),
+                Some(Letter::Again { aside, key }) => self.released(key, aside.id, now),
+                None => {}
             }
-        };
-        let sequence = sealed.header().sequence;
-        SCRATCH.set(scratch);
-        match opened {
-            Ok(letter) => {
+            self.committed.clone_from(&self.core);
+        }
+        self.arm(now, ctx);
+    }
+
+    /// Handles an open letter; returns one that was set aside if it is to be handled again.
+    fn handle_letter(&mut self, letter: TwinMail, now: Timestamp) -> Option<Slot> {
+        if let Some(drill) = &self.init.drill {
+            drill.before(self.init.plan.device.ix, &letter);
+        }
+        match letter {
+            TwinMail::Retry { key, letter } => match self.asides.take_for_retry(letter) {
+                Ok(aside) => return Some(Slot::new(Letter::Again { aside, key })),
+                Err(reason) => self.refuse(key, reason, now),
+            },
+            TwinMail::Drop { key, letter } if self.asides.forget(letter) => {
+                self.released(key, letter, now);
+            }
+            TwinMail::Drop { key, .. } => self.refuse(key, "no such letter", now),
+            letter => {
                 let mut effects = Effects::new();
                 self.core.apply(&self.init.plan, letter, now, &mut effects);
                 self.carry_out(effects, now);
             }
-            Err(error) => {
-                tracing::error!(twin = %self.init.plan.device.id, "failed to {error}");
+        }
+        None
+    }
+
+    fn refuse(&mut self, key: u64, reason: &str, now: Timestamp) {
+        let outcome = Outcome::Refused { reason: reason.to_owned() };
+        self.tell(TwinEvent::Outcome { key, outcome }, now);
+    }
+
+    /// A letter that was set aside is there no more, as `key` asked.
+    fn released(&mut self, key: u64, id: u64, now: Timestamp) {
+        self.tell(TwinEvent::Released { id }, now);
+        self.tell(TwinEvent::Outcome { key, outcome: Outcome::Done }, now);
+    }
+
+    /// After a panic: puts the letter away that crashed the twin too often, says so, and goes on.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        let now = self.init.clock.now();
+        let mut effects = Effects::new();
+        let poison = self.slot.as_ref().filter(|slot| slot.attempts >= ATTEMPTS);
+        let put = poison.map(|slot| self.asides.put(slot, &self.init.sealing, now));
+        self.core.on_restarted(&self.init.plan, put.as_ref().map(|p| &*p.text), now, &mut effects);
+        if let Some(put) = put {
+            let slot = self.slot.take();
+            effects.extend(put.dropped.map(|id| Effect::Tell(TwinEvent::Released { id })));
+            effects.push(Effect::Tell(TwinEvent::SetAside(put.aside)));
+            if let Some(letter) = &put.letter {
+                let sent = slot.as_ref().is_some_and(|s| s.sent);
+                self.core.on_set_aside(&self.init.plan, letter, sent, now, &mut effects);
+            }
+            match slot.map(|slot| slot.letter) {
+                // Set aside for good: its place among the open ones is free again.
+                Some(Letter::Sealed(sealed)) => self.init.sealing.acknowledge(&sealed),
+                Some(Letter::Again { key, .. }) => {
+                    let reason = "it crashed the twin twice again".to_owned();
+                    let outcome = Outcome::Failed { reason };
+                    effects.push(Effect::Tell(TwinEvent::Outcome { key, outcome }));
+                }
+                None => {}
             }
         }
-        if let Some(opener) = self.init.sealing.openers.iter_mut().find(|o| o.session() == session)
-        {
-            // An envelope that did not open is not in flight, and needs no acknowledgement.
-            let _ = opener.acknowledge(sequence);
-        }
-        self.slot = None;
+        self.carry_out(effects, now);
         self.committed.clone_from(&self.core);
-        self.arm(now, ctx);
+        self.handle_slot(ctx);
     }
 
     fn carry_out(&mut self, effects: Effects, now: Timestamp) {
@@ -143,46 +155,75 @@ impl Twin {
         }
     }
 
+    /// Hands a write to the line, once for each letter, however often that is handled.
     fn write(&mut self, key: u64, writes: &SmallVec<[(PointIx, f64); 2]>, now: Timestamp) {
-        if self.init.line.as_ref().is_some_and(|l| l.write(key, writes.to_vec())) {
+        if let Some(slot) = &mut self.slot {
+            if slot.written {
+                return;
+            }
+            slot.sent = true;
+        }
+        let taken = self.init.line.as_ref().is_some_and(|l| l.write(key, writes.to_vec()));
+        if let Some(slot) = &mut self.slot {
+            (slot.sent, slot.written) = (taken, taken);
+        }
+        if taken {
             return;
         }
         let mut effects = Effects::new();
-        let result = Err("the line is busy".to_owned());
-        let letter = TwinMail::Written(crate::WrittenMail { key, result });
+        let result = Err(WriteError::NotSent("the line is busy".to_owned()));
+        let letter = TwinMail::Written(WrittenMail { key, result });
         self.core.apply(&self.init.plan, letter, now, &mut effects);
         self.carry_out(effects, now);
     }
 
     fn tell(&mut self, mut event: TwinEvent, now: Timestamp) {
-        let lane = match &mut event {
-            TwinEvent::Observed(observed) => {
-                observed.mailbox = self.init.gauge.read();
-                Lane::Latest
-            }
-            TwinEvent::Alarms(_) => Lane::Alarm,
-            TwinEvent::Outcome { .. } => Lane::Command,
-            TwinEvent::Save(_) => Lane::Durable,
-        };
+        let lane = event.lane();
+        if let TwinEvent::Observed(observed) = &mut event {
+            observed.mailbox = self.init.inbox.view();
+        }
+        // Asked before it is sealed: a sequence number that is not posted is lost to the session.
+        if self.core.is_untold(lane) || !self.init.station.has_room(lane) {
+            return self.not_told(event, now);
+        }
         match self.init.sealing.station.seal(&event, lane, None, now) {
-            Ok(sealed) => {
-                if self.init.station.try_send(Mail(sealed)).is_err() {
-                    self.core.not_told(event, now);
+            Ok(sealed) => match self.init.station.post(Mail(sealed)) {
+                Ok(()) => {}
+                Err(PostError::Full(_)) => self.not_told(event, now),
+                Err(PostError::Gone) => {
+                    tracing::debug!(twin = %self.init.plan.device.id, "nobody hears any more");
                 }
-            }
+            },
             Err(error) => {
                 tracing::error!(twin = %self.init.plan.device.id, "failed to {error}");
             }
         }
     }
 
+    fn not_told(&mut self, event: TwinEvent, now: Timestamp) {
+        if matches!(event, TwinEvent::Observed(_)) {
+            self.init.station.note_coalesced(Lane::Latest, 1);
+        }
+        let shed = self.core.not_told(event, now);
+        if shed > 0 {
+            self.init.inbox.note_shed(Lane::Durable, shed);
+        }
+    }
+
     fn feed(&mut self, now: Timestamp) {
         for (i, outlet) in self.init.outlets.iter_mut().enumerate() {
             let Some(value) = self.core.outflow(&self.init.plan, i) else { continue };
+            if !outlet.mailbox.has_room(Lane::Latest) {
+                // A neighbour that is behind gets the next value instead: lane T0.
+                outlet.mailbox.note_coalesced(Lane::Latest, 1);
+                continue;
+            }
             let letter = TwinMail::Flow(FlowMail { flow: outlet.flow, value });
             if let Ok(sealed) = outlet.sealer.seal(&letter, Lane::Latest, None, now) {
-                // A neighbour that is behind gets the next value instead: lane T0.
-                let _ = outlet.mailbox.post(Mail(sealed), false);
+                // Another sender took the last place: as above.
+                if let Err(PostError::Full(_)) = outlet.mailbox.post(Mail(sealed)) {
+                    outlet.mailbox.note_coalesced(Lane::Latest, 1);
+                }
             }
         }
     }
@@ -217,11 +258,17 @@ impl Actor for Twin {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let now = self.init.clock.now();
         let mut effects = Effects::new();
-        if let Some(vital) = self.init.restored.take() {
-            self.core.restore(&self.init.plan, vital, now, &mut effects);
+        let vital = self.init.restored.take();
+        let alarms = std::mem::take(&mut self.init.restored_alarms);
+        if vital.is_some() || !alarms.is_empty() {
+            if let Some(vital) = vital {
+                self.core.restore(&self.init.plan, vital, now, &mut effects);
+            }
+            self.core.adopt(&self.init.plan, &alarms, now, &mut effects);
             self.carry_out(effects, now);
             self.committed.clone_from(&self.core);
         }
+        ctx.add_message_stream(self.init.inbox.letters());
         self.arm(now, ctx);
     }
 }
@@ -230,30 +277,8 @@ impl Supervised for Twin {
     fn restarting(&mut self, ctx: &mut Context<Self>) {
         self.core.clone_from(&self.committed);
         self.timer = None;
-        let poison = self.slot.take_if(|(_, attempts)| *attempts >= ATTEMPTS);
-        let set_aside = poison.is_some();
-        if let Some((sealed, _)) = poison {
-            let header = sealed.header();
-            if let Some(opener) =
-                self.init.sealing.openers.iter_mut().find(|o| o.session() == header.session)
-            {
-                // Set aside for good: its place among the open ones is free again.
-                let _ = opener.acknowledge(header.sequence);
-            }
-            if self.set_aside.len() == SET_ASIDE {
-                self.set_aside.remove(0);
-            }
-            self.set_aside.push(sealed);
-        }
         // `wait` keeps the mailbox closed until the interrupted letter was handled again.
-        ctx.wait(async {}.into_actor(self).map(move |(), twin, ctx| {
-            let now = twin.init.clock.now();
-            let mut effects = Effects::new();
-            twin.core.on_restarted(&twin.init.plan, set_aside, now, &mut effects);
-            twin.carry_out(effects, now);
-            twin.committed.clone_from(&twin.core);
-            twin.handle_slot(ctx);
-        }));
+        ctx.wait(async {}.into_actor(self).map(|(), twin, ctx| twin.recover(ctx)));
     }
 }
 
@@ -261,8 +286,7 @@ impl Handler<Mail<TwinMail>> for Twin {
     type Result = ();
 
     fn handle(&mut self, mail: Mail<TwinMail>, ctx: &mut Context<Self>) {
-        self.init.gauge.taken();
-        self.slot = Some((mail.0, 0));
+        self.slot = Some(Slot::new(Letter::Sealed(mail.0)));
         self.handle_slot(ctx);
         self.turn += 1;
         if self.turn >= TURN {

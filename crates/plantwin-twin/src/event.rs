@@ -1,7 +1,9 @@
 //! What a twin says to the rest of the plant.
 
-use plantwin_model::{AlarmView, Outcome, PointView, SessionView, Timestamp, TwinState};
-use plantwin_seal::Content;
+use plantwin_model::{
+    AlarmView, MailboxView, Outcome, PointIx, PointView, Quality, SessionView, Timestamp, TwinState,
+};
+use plantwin_seal::{Content, Lane};
 use serde::{Deserialize, Serialize};
 
 /// Said by a twin to the station that keeps the plant's view.
@@ -20,6 +22,27 @@ pub enum TwinEvent {
     },
     /// What must survive the process, to be kept under the twin's name.
     Save(Vec<u8>),
+    /// Values of a device of durable delivery, one for each of its frames, in order.
+    Telemetry(Telemetry),
+    /// A letter crashed the twin twice. To be kept on disk; the twin keeps it as well.
+    SetAside(SetAside),
+    /// A letter that was set aside is there no more: handled at last, or forgotten.
+    Released {
+        /// [`SetAside::id`].
+        id: u64,
+    },
+}
+
+impl TwinEvent {
+    /// The lane in which it travels to the station.
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Observed(_) => Lane::Latest,
+            Self::Alarms(_) | Self::SetAside(_) | Self::Released { .. } => Lane::Alarm,
+            Self::Outcome { .. } => Lane::Command,
+            Self::Save(_) | Self::Telemetry(_) => Lane::Durable,
+        }
+    }
 }
 
 impl Content for TwinEvent {
@@ -39,8 +62,8 @@ pub struct Observed {
     pub path: Option<(u16, String, u32)>,
     /// Session.
     pub session: SessionView,
-    /// Letters waiting, handled and refused.
-    pub mailbox: (u32, u64, u64),
+    /// The twin's mailbox.
+    pub mailbox: MailboxView,
     /// Energy the device spent on talking, joules.
     pub energy_joules: f64,
     /// Bytes on the wire, both directions.
@@ -53,3 +76,57 @@ pub struct Observed {
 
 /// A point as observed: the very thing that is shown.
 pub type ObservedPoint = PointView;
+
+/// Most receipts of one line that are unconfirmed at the same time.
+pub const MAX_RECEIPTS: usize = 64;
+
+/// One frame of a device of durable delivery, as its session accepted it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Telemetry {
+    /// To be confirmed to the line once this is recorded.
+    pub receipt: Option<u64>,
+    /// The device's own sequence number.
+    pub sequence: Option<u64>,
+    /// When the frame was received.
+    pub received: Timestamp,
+    /// Its values, in their order.
+    pub samples: Vec<TelemetrySample>,
+    /// Whether it was told before: there are no samples, and only the receipt counts.
+    pub duplicate: bool,
+    /// Frames between the last one told and this one that plantwin never got, by the device's
+    /// own sequence, or had to shed: a gap to be recorded. One that arrives late after all is
+    /// told in its turn and was counted here.
+    pub missing: u64,
+}
+
+/// One value of a [`Telemetry`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TelemetrySample {
+    /// Which point.
+    pub point: PointIx,
+    /// In the point's unit, finite; `None` if the session refused it.
+    pub value: Option<f64>,
+    /// Quality; bad where there is no value.
+    pub quality: Quality,
+    /// When it was measured; when received, if the device does not say.
+    pub source_time: Timestamp,
+}
+
+/// A letter that crashed its twin twice.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SetAside {
+    /// Names the letter among those of its twin.
+    pub id: u64,
+    /// Its lane.
+    pub lane: Lane,
+    /// When it was set aside.
+    pub since: Timestamp,
+    /// The letter, sealed at rest under [`crate::TwinInit::aside_key`]; empty if it could not be.
+    pub sealed: Vec<u8>,
+    /// What it says, shortened; or why it cannot be read.
+    pub text: String,
+    /// Receipt of its values: to be confirmed to the line once this is on disk.
+    pub receipt: Option<u64>,
+    /// Whether a write that it asks for may have been sent: then it is never handled again.
+    pub sent: bool,
+}

@@ -2,11 +2,12 @@
 //!
 //! A twin holds its device's session, its energy budget, its alarms and its model, and answers
 //! one kind of letter: a sealed [`TwinMail`]. What comes off a device's wire, what an operator
-//! asks and what flows in from a neighbour all arrive that way, in order, in one bounded
-//! mailbox. The thinking is in [`TwinCore`], which is pure: mail in, [`Effect`]s out. The
+//! asks and what flows in from a neighbour all arrive that way, in a bounded mailbox of four
+//! lanes ([`mailbox`]) that outlives the actor's restarts. The thinking is in [`TwinCore`], which is pure: mail in, [`Effect`]s out. The
 //! actor around it ([`Twin`]) opens envelopes, carries effects out and survives panics:
 //! the guardian of `plantwin-runtime` restarts it, it goes back to its last committed state and
-//! handles the envelope that was open once more.
+//! handles the envelope that was open once more. A letter that crashes it twice is set aside,
+//! sealed, for somebody to look at ([`SetAside`]).
 //!
 //! The core can be tried without any actor:
 //!
@@ -22,7 +23,7 @@
 //! use plantwin_twin::{Effects, FrameMail, LinkUpMail, TwinCore, TwinMail, TwinPlan};
 //! use plantwin_watch::AlarmPlan;
 //! # static WIRE: plantwin_model::ProtocolSchema = plantwin_model::ProtocolSchema {
-//! #     name: "wire", settings: &[], point_settings: &[], needs_addr: false, datagrams: false,
+//! #     name: "wire", settings: &[], point_settings: &[], needs_addr: false, datagrams: false, acknowledges: false,
 //! #     validate: |_| Vec::new(), addresses: |_, _| Vec::new(),
 //! # };
 //!
@@ -66,7 +67,7 @@
 //!     point: PointIx(0), value: 12.4, quality: Quality::Good, source_time: Some(now),
 //! };
 //! let frame = Frame { received: now, sequence: None, samples: [level].into_iter().collect() };
-//! let mail = FrameMail { frame, traffic: TrafficSnapshot::default() };
+//! let mail = FrameMail { frame, traffic: TrafficSnapshot::default(), receipt: None };
 //! core.apply(&plan, TwinMail::Frame(mail), now, &mut effects);
 //!
 //! let seen = core.observed(&plan);
@@ -77,7 +78,9 @@
 //! Absent: connecting (the device's line in the runtime does), routing, and who may do what.
 
 mod actor;
+mod aside;
 mod event;
+mod init;
 mod mail;
 mod plan;
 mod post;
@@ -86,12 +89,16 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use actor::{LinePort, Sealing, Twin, TwinInit};
-pub use event::{Observed, ObservedPoint, TwinEvent};
+pub use actor::Twin;
+pub use event::{
+    MAX_RECEIPTS, Observed, ObservedPoint, SetAside, Telemetry, TelemetrySample, TwinEvent,
+};
+pub use init::{Drill, LinePort, Sealing, TwinInit};
 pub use mail::{
-    CommandMail, FlowMail, FrameMail, LinkDownMail, LinkUpMail, SessionMail, TwinMail, WrittenMail,
+    CommandMail, FlowMail, FrameMail, LinkDownMail, LinkUpMail, SessionMail, TwinMail, WriteError,
+    WrittenMail,
 };
 pub use plan::{FlowOutlet, TwinPlan};
-pub use post::{Gauge, Mail, Mailbox, PostError};
+pub use post::{Inbox, LaneLimits, Letters, Mail, Mailbox, PATIENCE, PostError, mailbox};
 pub use session::{Reading, Refused, Session};
 pub use state::{Effect, Effects, TwinCore, Vital};

@@ -5,9 +5,10 @@
 //! none of them.
 
 use plantwin_adapter::{Frame, TrafficSnapshot};
-use plantwin_model::{PointIx, Timestamp};
-use plantwin_seal::Content;
+use plantwin_model::{Delivery, PointIx, Timestamp};
+use plantwin_seal::{Content, Lane};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// A letter to a twin.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -35,6 +36,47 @@ pub enum TwinMail {
         /// Names the outcome.
         key: u64,
     },
+    /// Handle a letter that was set aside as if it were new.
+    Retry {
+        /// Names the outcome.
+        key: u64,
+        /// [`crate::SetAside::id`].
+        letter: u64,
+    },
+    /// Forget a letter that was set aside.
+    Drop {
+        /// Names the outcome.
+        key: u64,
+        /// [`crate::SetAside::id`].
+        letter: u64,
+    },
+}
+
+impl TwinMail {
+    /// The lane of this letter to a twin of whose telemetry `delivery` is promised.
+    ///
+    /// What tells of the link travels in the lane of its values: a link that came or went must
+    /// not overtake what was received before, or values of one connection would be judged by the
+    /// session of another.
+    pub const fn lane(&self, delivery: Delivery) -> Lane {
+        match self {
+            Self::Command(_)
+            | Self::Written(_)
+            | Self::Acknowledge(_)
+            | Self::Retry { .. }
+            | Self::Drop { .. } => Lane::Command,
+            Self::Flow(_) => Lane::Latest,
+            Self::LinkUp(_)
+            | Self::LinkDown(_)
+            | Self::Session(_)
+            | Self::Frame(_)
+            | Self::Alive
+            | Self::Drain { .. } => match delivery {
+                Delivery::Latest => Lane::Latest,
+                Delivery::Durable => Lane::Durable,
+            },
+        }
+    }
 }
 
 impl Content for TwinMail {
@@ -68,6 +110,10 @@ pub struct FrameMail {
     pub frame: Frame,
     /// Traffic of the link since the last letter that told of it.
     pub traffic: TrafficSnapshot,
+    /// The line's own name for them, told back once they are recorded. Only for devices of
+    /// durable delivery, and of those that keep what is not confirmed; at most
+    /// [`crate::MAX_RECEIPTS`] are unconfirmed at the same time.
+    pub receipt: Option<u64>,
 }
 
 /// The device's answer to a challenge.
@@ -94,7 +140,21 @@ pub struct WrittenMail {
     /// The command's key.
     pub key: u64,
     /// Whether the device took it; else why not.
-    pub result: Result<(), String>,
+    pub result: Result<(), WriteError>,
+}
+
+/// Why a write is not known to be done. Each holds a lowercase fragment.
+#[derive(Clone, PartialEq, Eq, Debug, Error, Serialize, Deserialize)]
+pub enum WriteError {
+    /// The device got it and refused it.
+    #[error("{0}")]
+    Refused(String),
+    /// It never left plantwin.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// It was sent and no answer came: the device may have acted.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 /// A value for an input of the model, SI base units.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plantwin_authority::Verifier;
 use plantwin_energy::Profile;
-use plantwin_model::{DeviceSpec, FlowSource, Mode, ZoneId};
+use plantwin_model::{Delivery, DeviceSpec, FlowSource, Mode, ZoneId};
 use plantwin_physics::Model;
 use plantwin_watch::AlarmPlan;
 
@@ -36,6 +36,11 @@ impl TwinPlan {
     /// taken as *plain* until it is enrolled.
     pub fn native(&self) -> bool {
         self.device.mode == Mode::Simulated
+    }
+
+    /// Whether each of the device's values is to be recorded.
+    pub fn durable(&self) -> bool {
+        self.device.delivery == Delivery::Durable
     }
 }
 

@@ -56,7 +56,12 @@ pub struct Refused {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Admission {
     /// Its samples may be opened.
-    Fresh,
+    Fresh {
+        /// Frames between the last one and this that never came, by the device's sequence.
+        missing: u64,
+    },
+    /// A newer one overtook it: its samples may be opened, but say nothing of now.
+    Late,
     /// It was received before.
     Duplicate,
     /// The device has not proved who it is (yet).
@@ -78,8 +83,14 @@ pub struct Session {
     grade: Grade,
     pending: Option<PendingChallenge>,
     last_sequence: Option<u64>,
+    /// Which of the [`MEMORY`] sequence numbers up to the last one were received; the last one is
+    /// bit 0.
+    seen: u64,
     last_source: Timestamp,
 }
+
+/// How far back single sequence numbers are remembered: as many as a line may have unconfirmed.
+const MEMORY: u64 = u64::BITS as u64;
 
 #[derive(Clone, PartialEq, Debug)]
 enum Grade {
@@ -97,6 +108,7 @@ impl Clone for Session {
             grade: self.grade.clone(),
             pending: None,
             last_sequence: self.last_sequence,
+            seen: self.seen,
             last_source: self.last_source,
         }
     }
@@ -109,6 +121,7 @@ impl Session {
             grade: Grade::None,
             pending: None,
             last_sequence: None,
+            seen: 0,
             last_source: Timestamp(i64::MIN),
         }
     }
@@ -206,30 +219,55 @@ impl Session {
         }
     }
 
+    /// The last sequence number and source time received, if the device tells both.
+    pub(crate) fn recorded(&self) -> Option<(u64, Timestamp)> {
+        let sequence = self.last_sequence?;
+        (self.last_source > Timestamp(i64::MIN)).then_some((sequence, self.last_source))
+    }
+
+    /// Takes up what an earlier run of the process had received.
+    pub(crate) fn restore(&mut self, (sequence, source): (u64, Timestamp)) {
+        self.last_sequence = Some(sequence);
+        self.last_source = source;
+        self.seen = u64::MAX;
+    }
+
     /// Judges a frame as a whole. A sequence that goes back while the source time goes on is a
-    /// device that restarted; one that goes back with its source time was received before.
+    /// device that restarted; so is one that goes back by [`MEMORY`] or more without any source
+    /// time. One that goes back otherwise was received before, or was overtaken.
     pub(crate) fn admit(&mut self, frame: &Frame, now: Timestamp) -> Admission {
         if !self.is_open(now) {
             return Admission::Unauthenticated;
         }
         let source = frame.samples.iter().filter_map(|s| s.source_time).max();
-        if let (Some(sequence), Some(last)) = (frame.sequence, self.last_sequence)
-            && sequence <= last
-            && source.is_none_or(|t| t <= self.last_source)
-        {
-            return Admission::Duplicate;
+        let back = self.last_sequence.zip(frame.sequence).and_then(|(l, s)| l.checked_sub(s));
+        if let Some(back) = back {
+            match source {
+                Some(source) if source > self.last_source => {}
+                None if back >= MEMORY => {}
+                _ if back < MEMORY && self.seen & (1 << back) == 0 && !frame.is_past() => {
+                    self.seen |= 1 << back;
+                    return Admission::Late;
+                }
+                _ => return Admission::Duplicate,
+            }
         }
         if frame.is_past() {
             // A device that has restarted since counts from below what its store still holds.
-            return Admission::Fresh;
+            return Admission::Fresh { missing: 0 };
         }
-        if frame.sequence.is_some() {
-            self.last_sequence = frame.sequence;
+        let mut missing = 0;
+        if let Some(sequence) = frame.sequence {
+            let step = self.last_sequence.and_then(|last| sequence.checked_sub(last));
+            missing = step.unwrap_or(0).saturating_sub(1);
+            let before = step.filter(|&s| 0 < s && s < MEMORY).map_or(0, |s| self.seen << s);
+            self.seen = before | 1;
+            self.last_sequence = Some(sequence);
         }
         if let Some(source) = source {
             self.last_source = source;
         }
-        Admission::Fresh
+        Admission::Fresh { missing }
     }
 
     /// Opens one sample of an admitted frame.

@@ -8,20 +8,23 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, AsyncContext as _, Context, Handler};
 use plantwin_adapter::{Frame, ManualClock, Sample, TrafficSnapshot};
 use plantwin_authority::Authority;
 use plantwin_model::{
-    AlarmState, Clock, Outcome, PointIx, Quality, Timestamp, TwinState,
+    AlarmState, Clock, Delivery, DeviceSpec, Outcome, PointIx, Quality, Timestamp, TwinState,
     file::{Catalog, ReadOptions, Simulate, read_plant},
 };
-use plantwin_seal::{KeyDistributor, Lane, Opener, PartyId, Sealer, Session};
+use plantwin_seal::{KeyDistributor, Lane, Opener, PartyId, Sealer, Secret, Session};
 use plantwin_watch::AlarmPlan;
 
 use crate::{
-    CommandMail, FrameMail, Gauge, LinePort, LinkUpMail, Mail, Sealing, Twin, TwinEvent, TwinInit,
-    TwinMail, TwinPlan,
+    CommandMail, Drill, FrameMail, Inbox, LaneLimits, LinePort, LinkUpMail, Mail, Mailbox, Sealing,
+    SetAside, Twin, TwinEvent, TwinInit, TwinMail, TwinPlan, mailbox,
 };
+
+mod aside;
+mod storm;
 
 /// A physical tank whose one setpoint may be written.
 pub(crate) const TANK: &str = r#"
@@ -72,6 +75,7 @@ static WIRE: plantwin_model::ProtocolSchema = plantwin_model::ProtocolSchema {
     point_settings: &[],
     needs_addr: false,
     datagrams: false,
+    acknowledges: false,
     validate: |_| Vec::new(),
     addresses: |_, _| Vec::new(),
 };
@@ -97,6 +101,11 @@ pub(crate) fn plan(mode: &str, authority: &Authority) -> TwinPlan {
     }
 }
 
+/// The same device with durable delivery.
+pub(crate) fn durably(device: &DeviceSpec) -> DeviceSpec {
+    DeviceSpec { delivery: Delivery::Durable, ..device.clone() }
+}
+
 pub(crate) fn frame(sequence: u64, time: Timestamp, level: f64, valve: f64) -> FrameMail {
     let sample = |(i, value): (usize, f64)| Sample {
         point: PointIx(i as u16),
@@ -111,17 +120,23 @@ pub(crate) fn frame(sequence: u64, time: Timestamp, level: f64, valve: f64) -> F
             samples: [level, valve].into_iter().enumerate().map(sample).collect(),
         },
         traffic: TrafficSnapshot { up_bytes: 60, up_packets: 1, ..TrafficSnapshot::default() },
+        receipt: None,
     }
 }
 
 /// Notes what the twin tells.
 struct Ear {
     opener: Opener,
+    inbox: Inbox<TwinEvent>,
     heard: Arc<Mutex<Vec<TwinEvent>>>,
 }
 
 impl Actor for Ear {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.add_message_stream(self.inbox.letters());
+    }
 }
 
 impl Handler<Mail<TwinEvent>> for Ear {
@@ -155,11 +170,33 @@ struct Bench {
     clock: Arc<ManualClock>,
     heard: Arc<Mutex<Vec<TwinEvent>>>,
     writes: Arc<AtomicU32>,
-    gauge: Arc<Gauge>,
+    mailbox: Mailbox,
+}
+
+/// What a bench is made of, beyond the usual.
+struct Setup {
+    /// Writes on which the line panics.
+    panics: u32,
+    drill: Option<Arc<dyn Drill>>,
+    durable: bool,
+    set_aside: Vec<SetAside>,
+    station: LaneLimits,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let station = LaneLimits::each(4096);
+        Self { panics: 0, drill: None, durable: false, set_aside: Vec::new(), station }
+    }
 }
 
 impl Bench {
     fn start(panics: u32) -> Self {
+        Self::set_up(Setup { panics, ..Setup::default() })
+    }
+
+    fn set_up(setup: Setup) -> Self {
+        let Setup { panics, drill, durable, set_aside, station: limits } = setup;
         let authority = Authority::from_seed(&[7; 32]);
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
         let keys = KeyDistributor::new().unwrap();
@@ -170,21 +207,30 @@ impl Bench {
         let (line, twin_line) = pair(3, 2);
         let (twin_station, station) = pair(2, 1);
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let ear = Ear { opener: station.opener, heard: Arc::clone(&heard) }.start();
+        let (station_mailbox, inbox) = mailbox(limits);
+        Ear { opener: station.opener, inbox, heard: Arc::clone(&heard) }.start();
         let writes = Arc::new(AtomicU32::new(0));
-        let gauge = Arc::new(Gauge::new(256));
+        let (mailbox, inbox) = mailbox(LaneLimits::default());
+        let mut plan = plan("physical", &authority);
+        if durable {
+            plan.device = Arc::new(durably(&plan.device));
+        }
         let init = TwinInit {
-            plan: Arc::new(plan("physical", &authority)),
+            plan: Arc::new(plan),
+            inbox,
             sealing: Sealing { openers: vec![twin_line.opener], station: twin_station.sealer },
-            station: ear.recipient(),
+            station: station_mailbox,
             outlets: vec![],
             line: Some(Box::new(Fuse { panics, writes: Arc::clone(&writes) })),
-            gauge: Arc::clone(&gauge),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             restored: None,
+            restored_alarms: vec![],
+            aside_key: Secret::new([5; 32]),
+            set_aside,
+            drill,
         };
         let addr = guarded(init);
-        Self { addr, sealer: line.sealer, clock, heard, writes, gauge }
+        Self { addr, sealer: line.sealer, clock, heard, writes, mailbox }
     }
 
     fn seal(&mut self, letter: &TwinMail) -> Mail<TwinMail> {
@@ -197,8 +243,7 @@ impl Bench {
     }
 
     fn post_sealed(&self, mail: Mail<TwinMail>) {
-        let recipient = self.addr.clone().recipient();
-        crate::Mailbox::new(recipient, Arc::clone(&self.gauge)).post(mail, true).unwrap();
+        self.mailbox.post(mail).unwrap();
     }
 
     /// Has the twin show itself once more, and returns how it last did.
@@ -217,7 +262,7 @@ impl Bench {
     /// Waits until the mailbox is empty and the last letter was handled.
     async fn settle(&mut self) -> Vec<TwinEvent> {
         tokio::time::timeout(Duration::from_secs(20), async {
-            while self.gauge.read().0 > 0 || !self.addr.connected() {
+            while self.mailbox.view().depth > 0 || !self.addr.connected() {
                 tokio::task::yield_now().await;
             }
             for _ in 0..100 {
@@ -357,4 +402,27 @@ async fn a_command_out_of_range_is_refused_before_anything_is_sent() {
         .collect();
     assert_eq!(refused, vec![5, 6]);
     assert_eq!(bench.writes.load(SeqCst), 0);
+}
+
+#[actix::test]
+async fn a_twin_shows_the_lanes_of_its_mailbox() {
+    let mut bench = Bench::start(0);
+    bench.post(&link_up());
+    bench.mailbox.note_coalesced(Lane::Latest, 5);
+    let last = bench.last_observed().await.mailbox;
+    assert_eq!((last.capacity, last.handled, last.refused), (256, 2, 0));
+    assert_eq!(last.lanes[Lane::Latest as usize].coalesced, 5);
+}
+
+#[test]
+fn what_tells_of_the_link_never_overtakes_the_values_received_before() {
+    let values = TwinMail::Frame(frame(1, Timestamp(0), 12.0, 50.0));
+    let down = TwinMail::LinkDown(crate::LinkDownMail { reason: String::new() });
+    let session = TwinMail::Session(crate::SessionMail { answer: Ok(Vec::new()) });
+    for delivery in [Delivery::Latest, Delivery::Durable] {
+        for letter in [&link_up(), &down, &session, &TwinMail::Alive] {
+            assert_eq!(letter.lane(delivery), values.lane(delivery), "{letter:?}");
+        }
+        assert_eq!(command(1, 1.0).lane(delivery), Lane::Command);
+    }
 }

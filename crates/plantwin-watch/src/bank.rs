@@ -93,6 +93,11 @@ impl AlarmBank {
         &self.plan
     }
 
+    /// Whose alarms they are.
+    pub(crate) const fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
     /// Takes a measured value, in the point's unit. Delays that ended before `now` fire first;
     /// a value that arrives at the very end of a delay still counts against it.
     pub fn on_value(

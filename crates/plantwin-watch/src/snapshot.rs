@@ -4,7 +4,7 @@
 //! no longer has are dropped. An alarm whose limit changed keeps its state until the next value
 //! judges it anew. Absent: encoding (any serde format) and the place it is kept.
 
-use plantwin_model::{AlarmState, Timestamp};
+use plantwin_model::{AlarmState, AlarmView, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{AlarmBank, BandSnapshot, ResidualBand, Rule, bank::Live};
@@ -85,6 +85,35 @@ impl AlarmBank {
             };
         }
         self.end_orphans();
+    }
+
+    /// Takes up an alarm that was told and that this bank does not know, or knows as it was
+    /// before: what a bank saved may be older than what it told. Its text stays as it was told
+    /// until the alarm changes. Returns whether anything was taken up; alarms of other devices and
+    /// names that the type does not have are not.
+    pub fn adopt(&mut self, told: &AlarmView) -> bool {
+        let name = told.id.as_str().strip_prefix(self.device().as_str());
+        let name = name.and_then(|name| name.strip_prefix('.'));
+        let Some(alarm) = name.and_then(|name| self.plan().find(name)) else { return false };
+        let known = self.live.iter_mut().find(|l| l.alarm == alarm);
+        if known.as_ref().is_some_and(|l| l.state.is_some() && l.since >= told.since) {
+            return false;
+        }
+        let live = Live {
+            alarm,
+            state: Some(told.state),
+            since: told.since,
+            raised: told.raised,
+            due: None,
+            value: known.as_ref().map_or(0.0, |l| l.value),
+            note: Some(told.text.as_str().into()),
+        };
+        match known {
+            Some(known) => *known = live,
+            None => self.live.push(live),
+        }
+        self.end_orphans();
+        true
     }
 
     /// Ends residual alarms whose band is learnt afresh: nothing would ever clear them.

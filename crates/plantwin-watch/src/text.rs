@@ -31,6 +31,10 @@ pub(crate) fn describe(
     note: Option<&str>,
 ) -> String {
     match &def.rule {
+        // An alarm of an earlier run: what was told of it is all that is known.
+        Rule::Threshold(_) | Rule::Residual { .. } if note.is_some() => {
+            note.unwrap_or_default().to_owned()
+        }
         Rule::Threshold(t) => format!(
             "{} {} {} {}",
             t.point_name,

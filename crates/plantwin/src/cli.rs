@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use plantwin_model::Role;
+use plantwin_model::{CommandKey, Role};
 
 /// Runs a plant of supervised, sealed digital twins from one TOML file.
 #[derive(Debug, Parser)]
@@ -73,13 +73,63 @@ SIGTERM or Ctrl-C drains and saves; a second one stops at once.")]
     /// Issue a command of a device, or write one of its points
     #[command(after_help = "Examples:
   plantwin command pump1 set_voltage voltage=3.2
-  plantwin command pump1.voltage=3.2")]
+  plantwin command pump1.voltage=3.2
+  plantwin command pump1.voltage=3.2 --key 5f2a90c1
+
+A key names the command for good: asked again under the same key it acts no second time, and the
+answer is that of the first time. Another command under the same key is refused. Without --key a
+random one is made, and if the connection is lost the command is asked again under it for 10 s.
+A key is remembered over a restart of the plant if the plant has a --data folder.
+
+Exit codes: 0 the device took it, 69 it failed, or whether the device acted is unknown, 75 it
+expired before it was sent, 77 it was refused.")]
     #[command(name = "command")]
     Act(CommandArgs),
     /// Acknowledge an alarm, named DEVICE.ALARM
     Ack(AckArgs),
     /// Restart a twin that was given up after too many crashes
     Restart(RestartArgs),
+    /// Letters that crashed their twin twice and were set aside
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  plantwin mail list
+  plantwin mail show tank1 3
+  plantwin mail retry tank1 3     once the cause is mended
+  plantwin mail drop tank1 3"
+    )]
+    Mail(MailCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MailCommand {
+    /// List all letters set aside, oldest first
+    List(MailListArgs),
+    /// Show one letter in full, and the panic it caused
+    Show(LetterArgs),
+    /// Hand a letter to its twin again
+    Retry(LetterArgs),
+    /// Forget a letter for good
+    Drop(LetterArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MailListArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LetterArgs {
+    /// The twin it is for
+    pub(crate) twin: String,
+    /// Number of the letter, as `plantwin mail list` shows it
+    pub(crate) id: u64,
+    #[command(flatten)]
+    pub(crate) which: Which,
 }
 
 #[derive(Debug, Args)]
@@ -249,6 +299,9 @@ pub(crate) struct CommandArgs {
     /// Values for its arguments
     #[arg(value_name = "POINT=VALUE")]
     pub(crate) values: Vec<String>,
+    /// Names the command, so that asking again acts once: 1 to 32 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub(crate) key: Option<CommandKey>,
     #[command(flatten)]
     pub(crate) which: Which,
 }

@@ -90,6 +90,7 @@ impl App {
             Command::Acknowledge => return self.acknowledge_one(),
             Command::AcknowledgePage => self.ask_acknowledge_page(),
             Command::Operate => self.ask_command(),
+            Command::Letters => self.ask_letters(),
             Command::Up => self.walk(|at, _| at.saturating_sub(1)),
             Command::Down => self.walk(|at, _| at.saturating_add(1)),
             Command::PageUp => self.walk(usize::saturating_sub),

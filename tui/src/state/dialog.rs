@@ -65,6 +65,8 @@ enum What {
     Command(String),
     Write(String),
     Restart,
+    Retry(u64),
+    Drop(u64),
 }
 
 /// A value being filled in.
@@ -115,12 +117,31 @@ impl Entry {
         all
     }
 
+    /// What can be done with the letters for `twin` that were set aside, oldest first.
+    pub(crate) fn letters(twin: &DeviceId, view: &PlantView) -> Vec<Self> {
+        let entry = |what, title| Self {
+            what,
+            title,
+            role: Role::Operator,
+            confirm: true,
+            args: Vec::new(),
+        };
+        let of = view.set_aside.iter().filter(|l| l.twin == *twin);
+        of.flat_map(|letter| {
+            let says = format!("{}: {}", letter.lane, letter.text);
+            [entry(What::Retry(letter.id), says.clone()), entry(What::Drop(letter.id), says)]
+        })
+        .collect()
+    }
+
     /// Short name, as in the question.
     pub(crate) fn name(&self) -> String {
         match &self.what {
             What::Command(name) => name.clone(),
             What::Write(point) => format!("set {point}"),
             What::Restart => "restart".into(),
+            What::Retry(letter) => format!("retry letter {letter}"),
+            What::Drop(letter) => format!("drop letter {letter}"),
         }
     }
 
@@ -133,6 +154,8 @@ impl Entry {
                 Request::Write { device, point: point.clone(), value: args.first()?.1 }
             }
             What::Restart => Request::Restart { device },
+            What::Retry(letter) => Request::Retry { device, letter: *letter },
+            What::Drop(letter) => Request::Drop { device, letter: *letter },
         })
     }
 
@@ -162,6 +185,11 @@ impl Entry {
         }
         if !self.title.is_empty() {
             question.push(self.title.clone());
+        }
+        match self.what {
+            What::Retry(_) => question.push("it crashed the twin twice".to_owned()),
+            What::Drop(_) => question.push("what it says is lost for good".to_owned()),
+            _ => {}
         }
         Next::Open(Dialog::Confirm {
             question,

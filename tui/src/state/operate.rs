@@ -70,14 +70,35 @@ impl App {
         self.dialog = Some(Dialog::Confirm { question, requests, typed: String::new() });
     }
 
-    pub(super) fn ask_command(&mut self) {
-        // Whoever acts must see what is, not what was.
+    /// Whoever acts must see what is, not what was.
+    fn sees_what_is(&mut self) -> bool {
         if self.is_lost() {
             self.say("the link is lost: a command would act on what nobody sees", true);
-            return;
+            return false;
         }
         if self.frozen_since.is_some() {
             self.say("the view is frozen: press f before a command", true);
+            return false;
+        }
+        true
+    }
+
+    /// Offers what can be done with the letters of the selected twin that were set aside.
+    pub(super) fn ask_letters(&mut self) {
+        if !self.sees_what_is() {
+            return;
+        }
+        let Some(twin) = self.selected_twin().map(|t| t.id.clone()) else { return };
+        let entries = Entry::letters(&twin, &self.shown);
+        if entries.is_empty() {
+            self.say(format!("{twin} has no letter set aside"), false);
+        } else {
+            self.dialog = Some(Dialog::Choose { twin, entries, selected: 0 });
+        }
+    }
+
+    pub(super) fn ask_command(&mut self) {
+        if !self.sees_what_is() {
             return;
         }
         let Some(twin) = self.selected_twin() else { return };

@@ -9,7 +9,7 @@ use plantwin_model::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixture::{Fixed, NOW, alarm, at, edit, good, normal, troubled};
+use crate::fixture::{Fixed, NOW, alarm, at, edit, good, letter, normal, troubled, waiting};
 
 pub(crate) fn options() -> Options {
     Options::new(Arc::new(Fixed(NOW)))
@@ -80,8 +80,8 @@ fn a_command_needs_choice_and_typed_confirmation() {
 fn no_single_key_sends_a_command_from_any_screen() {
     for screen in [Screen::Overview, Screen::Twins, Screen::Twin, Screen::Alarms] {
         for code in (' '..='~').map(KeyCode::Char).chain([KeyCode::Enter, KeyCode::Delete]) {
-            let mut app = app(troubled());
-            app.select(&"pump2".into());
+            let mut app = app(waiting());
+            app.select(&"tank0".into());
             app.open(screen);
             let actions = app.update(Event::Key(KeyEvent::new(code, KeyModifiers::NONE)));
             let acts = |a: &Action| matches!(a, Action::Send(_, r) if !matches!(r, Request::Acknowledge { .. }));
@@ -115,6 +115,45 @@ fn a_writable_point_can_be_set_and_a_given_up_twin_restarted() {
     let actions = press(&mut app, "c<pgdn><down><down><down><down><down><enter>2<enter>y<enter>");
     let want = Request::Write { device: "pump8".into(), point: "voltage".into(), value: 2.0 };
     assert_eq!(sent(&actions), [&want]);
+}
+
+#[test]
+fn a_letter_is_retried_or_dropped_only_after_a_choice_and_y() {
+    let mut app = app(waiting());
+    app.select(&"tank0".into());
+    app.open(Screen::Twin);
+    assert_eq!(press(&mut app, "m<enter><enter>"), [], "a choice alone sends nothing");
+    let actions = press(&mut app, "y<enter>");
+    assert_eq!(sent(&actions), [&Request::Retry { device: "tank0".into(), letter: 3 }]);
+    let actions = press(&mut app, "m<down><down><down><enter>y<enter>");
+    assert_eq!(sent(&actions), [&Request::Drop { device: "tank0".into(), letter: 4 }]);
+    assert_eq!(press(&mut app, "m<enter><esc>"), [], "left without a word");
+    // Letters of others are not offered here.
+    let mut other = waiting();
+    other.set_aside = [letter("tank1", 9, "latest", 1.0)].into();
+    app.update(Event::View(Arc::new(other)));
+    assert_eq!(press(&mut app, "m"), []);
+    assert!(app.dialog.is_none());
+    assert_eq!(says(&app), "tank0 has no letter set aside");
+}
+
+#[test]
+fn a_letter_is_not_handled_from_a_frozen_view_or_over_a_lost_link() {
+    let mut app = app(waiting());
+    app.select(&"tank0".into());
+    app.open(Screen::Twin);
+    press(&mut app, "fm");
+    assert!(app.dialog.is_none());
+    press(&mut app, "f");
+    app.update(Event::Closed);
+    press(&mut app, "m");
+    assert!(app.dialog.is_none());
+    let readonly = Options { readonly: true, ..options() };
+    let mut looking = App::new(Arc::new(waiting()), &readonly);
+    looking.select(&"tank0".into());
+    looking.open(Screen::Twin);
+    press(&mut looking, "m");
+    assert!(looking.dialog.is_none());
 }
 
 #[test]
@@ -363,7 +402,7 @@ fn only_what_changes_the_screen_asks_for_a_frame() {
 
 fn any_event() -> impl Strategy<Value = Event> {
     let key = prop_oneof![
-        20 => prop::sample::select(" 0123456789abcfghjknyzqAGNZ/?=-[].,é冷".chars().collect::<Vec<_>>())
+        20 => prop::sample::select(" 0123456789abcfghjkmnyzqAGNZ/?=-[].,é冷".chars().collect::<Vec<_>>())
             .prop_map(KeyCode::Char),
         8 => prop::sample::select(vec![
             KeyCode::Enter, KeyCode::Esc, KeyCode::Up, KeyCode::Down, KeyCode::Left, KeyCode::Right,
@@ -376,6 +415,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => (0_u16..260, 0_u16..80).prop_map(|(w, h)| Event::Resize(w, h)),
         2 => (0_usize..40).prop_map(|n| Event::View(Arc::new(normal(n)))),
         1 => Just(Event::View(Arc::new(troubled()))),
+        1 => Just(Event::View(Arc::new(waiting()))),
         1 => Just(Event::View(Arc::new(PlantView::empty("?")))),
         1 => any::<i64>().prop_map(|t| Event::Tick(Timestamp(t))),
         1 => Just(Event::Closed),

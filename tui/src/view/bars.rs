@@ -31,10 +31,26 @@ pub(super) fn header(app: &App, pen: &mut Pen<'_>, area: Rect) {
         Access::Operate => role_name(app.role).to_owned(),
     };
     let role_width = width(&role) as u16 + 2;
-    let at = pen.text(area.x + 1, area.y, 9, "plantwin ", Tone::Strong) + area.x + 1;
-    let name_end = end.saturating_sub(role_width);
-    let at = at + pen.text(at, area.y, name_end.saturating_sub(at), &app.shown.plant, Tone::Strong);
-    pen.text(at + 2, area.y, end.saturating_sub(at + 2), &role, Tone::Dim);
+    // The newest count: like the alarm bar it lives on in a frozen view.
+    let letters = match app.latest.set_aside.len() {
+        0 => String::new(),
+        n => format!("? {} set aside", count(n as u64)),
+    };
+    let letters_width = if letters.is_empty() { 0 } else { width(&letters) as u16 + 2 };
+    let mut at = area.x + 1;
+    // Letters set aside are abnormal: what is known anyway gives way to them.
+    let name = width(&safe(&app.shown.plant)) as u16;
+    let title = letters.is_empty() || at + 9 + name.min(12) + letters_width <= end;
+    if title {
+        at += pen.text(at, area.y, 9, "plantwin ", Tone::Strong);
+    }
+    let with_role = letters.is_empty() || at + name + letters_width + role_width <= end;
+    let name_end = end.saturating_sub(letters_width + if with_role { role_width } else { 0 });
+    at += pen.text(at, area.y, name_end.saturating_sub(at), &app.shown.plant, Tone::Strong);
+    if with_role {
+        at += 2 + pen.text(at + 2, area.y, end.saturating_sub(at + 2), &role, Tone::Dim);
+    }
+    pen.text(at + 2, area.y, end.saturating_sub(at + 2), &letters, Tone::Bad);
     pen.text(end + 1, area.y, 20, &time, Tone::Normal);
     pen.right(end + 1 + width(&time) as u16, area.y, width(&link) as u16 + 2, &link, tone);
 }

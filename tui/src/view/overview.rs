@@ -8,8 +8,9 @@ use super::pen::Pen;
 use crate::{
     layout::{Layout, offset},
     state::{App, ZoneCount, state_slot},
-    text::{count, duration},
+    text::{count, duration, safe, width},
     theme::{Mark, Tone, priority_name},
+    waiting::{is_tight, reason_words, spool_words, up_word},
 };
 
 /// Headings of the counts by state; "wait" is unbound, enrolled and bound together.
@@ -26,11 +27,45 @@ pub(super) fn draw(app: &App, pen: &mut Pen<'_>, layout: &Layout) {
     let rows = layout.zone_rows(zones.len());
     draw_zones(app, pen, Rect { height: rows as u16 + 1, ..area }, zones, rows);
     let top = area.y + rows as u16 + 1;
-    let below = Rect { y: top, height: area.bottom().saturating_sub(top), ..area };
+    let mut below = Rect { y: top, height: area.bottom().saturating_sub(top), ..area };
+    let waiting = waiting_lines(app, area.width);
+    below.height = below.height.saturating_sub(waiting.len() as u16);
+    for (y, line) in (below.bottom()..area.bottom()).zip(&waiting) {
+        if line.iter().any(|(_, tone)| *tone == Tone::Bad) {
+            pen.mark(area.x, y, Mark::BAD);
+        }
+        let pieces: Vec<_> = line.iter().map(|(text, tone)| (text.as_str(), *tone)).collect();
+        pen.pieces(area.x + 3, y, area.right(), &pieces);
+    }
     // Two panes side by side; the alarms have the larger.
     let left = area.width * 3 / 5;
     draw_alarms(app, pen, Rect { width: left, ..below });
     draw_counters(app, pen, Rect { x: below.x + left + 1, width: area.width - left - 1, ..below });
+}
+
+/// Durable telemetry that waits and its way out: one line, or two where one is too short.
+fn waiting_lines(app: &App, columns: u16) -> Vec<Vec<(String, Tone)>> {
+    let tone = |abnormal: bool| match (app.is_lost(), abnormal) {
+        (true, _) => Tone::Dim,
+        (false, true) => Tone::Bad,
+        (false, false) => Tone::Normal,
+    };
+    let spool = app.shown.spool.iter().map(|spool| {
+        vec![("spool  ".to_owned(), Tone::Dim), (spool_words(spool), tone(is_tight(spool)))]
+    });
+    let out = app.shown.northbound.iter().map(|out| {
+        let since = duration(app.age(out.since));
+        let text = format!("{} {since}{}", up_word(out), reason_words(out));
+        vec![("northbound ".to_owned(), Tone::Dim), (text, tone(!out.up))]
+    });
+    let mut lines: Vec<_> = spool.chain(out).collect();
+    let needed: usize = lines.iter().flatten().map(|(text, _)| width(&safe(text))).sum();
+    if lines.len() == 2 && needed + 2 <= usize::from(columns.saturating_sub(3)) {
+        let second = lines.pop().unwrap_or_default();
+        lines[0].push(("  ".to_owned(), Tone::Dim));
+        lines[0].extend(second);
+    }
+    lines
 }
 
 /// Name of the zone at a place.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use plantwin_model::{AlarmState, LinkView, PlantView, Priority, Timestamp};
+use plantwin_model::{AlarmState, LinkView, Outcome, PlantView, Priority, Timestamp};
 use ratatui::{
     Terminal,
     backend::TestBackend,
@@ -12,7 +12,7 @@ use ratatui::{
 
 use crate::{
     App, Event, Options, Screen, Theme,
-    fixture::{Fixed, NOW, alarm, at, edit, good, normal, troubled},
+    fixture::{Fixed, NOW, alarm, at, durable, edit, good, letter, normal, troubled, waiting},
     keys::{Access, Context, bindings},
     render_frame,
     state::tests::{app, options, press},
@@ -41,11 +41,11 @@ fn text(buffer: &Buffer) -> String {
 }
 
 /// Two minutes of a level that swings and a model that foresees it, then trouble.
-fn watched(options: &Options) -> App {
+fn watched(options: &Options, plant: fn() -> PlantView) -> App {
     let mut app = App::new(Arc::new(PlantView::empty("")), options);
     for i in 0..=240 {
         let now = at(f64::from(i) * 0.5 - 120.0);
-        let mut view = troubled();
+        let mut view = plant();
         view.now = now;
         edit(&mut view, 0, |t| {
             let swing = (f64::from(i) / 25.0).sin();
@@ -60,7 +60,7 @@ fn watched(options: &Options) -> App {
 fn snapshots(ascii: bool, name: &str) {
     let options = Options { ascii, ..options() };
     for (width, height) in [(80, 24), (120, 32), (200, 50)] {
-        let mut app = watched(&options);
+        let mut app = watched(&options, troubled);
         for (keys, what) in [
             ("1", "overview"),
             ("2", "twins"),
@@ -90,9 +90,128 @@ fn every_screen_looks_as_agreed_in_ascii() {
 }
 
 #[test]
+fn a_plant_with_mail_that_waits_looks_as_agreed() {
+    for (ascii, name) in [(false, "default"), (true, "ascii")] {
+        let options = Options { ascii, ..options() };
+        for (width, height) in [(80, 24), (120, 32)] {
+            let mut app = watched(&options, waiting);
+            for (keys, what) in
+                [("1", "overview"), ("3", "twin"), ("m", "choose"), ("<down><enter>", "confirm")]
+            {
+                press(&mut app, keys);
+                let file = format!("waiting_{what}_{width}x{height}_{name}");
+                insta::assert_snapshot!(file, screen(&mut app, width, height));
+            }
+        }
+    }
+}
+
+/// Row and text of the first line that holds `words`.
+#[track_caller]
+fn find(frame: &Buffer, words: &str) -> (u16, String) {
+    let all = text(frame);
+    let found = all.lines().enumerate().find(|(_, line)| line.contains(words));
+    let (y, line) = found.unwrap_or_else(|| panic!("{words} is not in\n{all}"));
+    (y as u16, line.to_owned())
+}
+
+/// Colours of the cells under `words` in row `y`.
+#[track_caller]
+fn colours(frame: &Buffer, (y, line): &(u16, String), words: &str) -> Vec<Color> {
+    let start = line.find(words).unwrap_or_else(|| panic!("{words} is not in {line}"));
+    let x = line[..start].chars().count() as u16;
+    let cells = (x..x + words.chars().count() as u16).map(|x| &frame[(x, *y)]);
+    cells.filter(|c| c.symbol() != " ").map(|c| c.fg).collect()
+}
+
+#[track_caller]
+fn check_coloured(frame: &Buffer, words: &str) {
+    let row = find(frame, words);
+    assert!(colours(frame, &row, words).iter().all(|c| *c == Color::Indexed(175)), "{row:?}");
+    assert!(row.1.contains('?'), "a colour never stands alone: {row:?}");
+}
+
+#[test]
+fn a_way_out_that_is_down_and_a_full_spool_are_coloured_and_marked() {
+    for (w, h) in [(80, 24), (120, 32)] {
+        let frame = render_frame(&waiting(), w, h, Screen::Overview, &options());
+        check_coloured(&frame, "DOWN 12s (connection refused)");
+        let row = find(&frame, "1,204 rec  3.1 MiB of 4.0 GiB  19 h left");
+        assert!(colours(&frame, &row, "1,204 rec").iter().all(|c| *c == Color::Reset));
+        let frame = render_frame(&waiting(), w, h, Screen::Twin, &options());
+        check_coloured(&frame, "804 rec  63.0 MiB of 64.0 MiB  18 min left  512 dropped");
+        let up = render_frame(&durable(normal(3)), w, h, Screen::Overview, &options());
+        assert!(text(&up).contains("19 h left  northbound UP 12s"), "{}", text(&up));
+    }
+}
+
+#[test]
+fn over_a_lost_link_nothing_is_said_to_be_up_or_down_now() {
+    let mut view = waiting();
+    view.link = LinkView::Lost { since: at(-41.0) };
+    for screen in [Screen::Overview, Screen::Twin] {
+        let frame = render_frame(&view, 80, 24, screen, &options());
+        let words = if screen == Screen::Overview { "northbound" } else { "804 rec" };
+        let row = find(&frame, words);
+        for x in 3..row.1.trim_end().chars().count() as u16 {
+            let cell = &frame[(x, row.0)];
+            let dim = cell.symbol() == " " || cell.modifier.contains(Modifier::DIM);
+            assert!(dim && cell.fg == Color::Reset, "{row:?} at {x}");
+        }
+    }
+}
+
+#[test]
+fn letters_set_aside_are_counted_in_the_header_of_every_screen() {
+    for (w, h) in [(60, 15), (80, 24), (120, 32)] {
+        let mut app = app(waiting());
+        for keys in ["1", "2", "3", "4", "?"] {
+            press(&mut app, keys);
+            let frame = app.render(w, h);
+            check_coloured(&frame, "? 2 set aside");
+            let first = text(&frame).lines().next().map(str::to_owned).unwrap_or_default();
+            assert!(first.contains("2 set aside") && first.contains("LIVE"), "{first}");
+        }
+    }
+    let calm = render_frame(&normal(3), 80, 24, Screen::Overview, &options());
+    assert!(!text(&calm).contains("set aside"));
+}
+
+#[test]
+fn a_flood_of_letters_shows_the_oldest_and_how_many_there_are() {
+    let mut view = waiting();
+    view.set_aside = (0..5_000).map(|i| letter("tank0", i, "durable", 1.0)).collect();
+    for (w, h) in [(60, 15), (80, 24), (120, 32), (200, 50)] {
+        let frame = render_frame(&view, w, h, Screen::Twin, &options());
+        let all = text(&frame);
+        assert!(all.contains("5,000 set aside"), "{all}");
+        if h > 15 {
+            assert!(all.contains("SET ASIDE 5,000, the oldest 3  m retry or drop"), "{all}");
+            assert!(all.contains("letter 2 (durable)") && !all.contains("letter 3 (durable)"));
+        }
+        assert!(all.contains("level") && all.contains("POINT"), "the points have room:\n{all}");
+        let footer = all.lines().last().unwrap_or_default();
+        assert!(footer.contains("] point"), "{footer}");
+    }
+    let looking = Options { readonly: true, ..options() };
+    let all = text(&render_frame(&view, 80, 24, Screen::Twin, &looking));
+    assert!(all.contains("SET ASIDE 5,000") && !all.contains("m retry"), "{all}");
+}
+
+#[test]
+fn an_unknown_outcome_stays_abnormal_in_the_message_line() {
+    let mut app = app(normal(3));
+    let reason = "sent, no answer".to_owned();
+    app.update(Event::Outcome("pump2 trip".into(), Outcome::Unknown { reason }));
+    app.update(Event::Outcome("pump2 blink".into(), Outcome::Done));
+    let frame = app.render(80, 24);
+    check_coloured(&frame, "? pump2 trip: unknown: sent, no answer");
+}
+
+#[test]
 fn ascii_mode_draws_nothing_but_ascii() {
     let options = Options { ascii: true, ..options() };
-    let mut app = watched(&options);
+    let mut app = watched(&options, troubled);
     for keys in ["1", "2", "3", "4", "?", "<esc>2c", "<enter>"] {
         press(&mut app, keys);
         let frame = text(&app.render(120, 32));
@@ -114,6 +233,11 @@ fn a_normal_plant_has_no_coloured_cell() {
             for (w, h) in [(80, 24), (120, 32), (200, 50)] {
                 assert_eq!(coloured(&app.render(w, h)), 0, "{theme:?} {keys} {w}x{h}");
             }
+        }
+        let mut app = App::new(Arc::new(durable(normal(30))), &Options { theme, ..options() });
+        for keys in ["1", "3"] {
+            press(&mut app, keys);
+            assert_eq!(coloured(&app.render(80, 24)), 0, "{theme:?} {keys}");
         }
     }
 }
@@ -322,6 +446,14 @@ fn hostile_names_and_texts_cannot_reach_the_terminal() {
     let mut raised = alarm(evil, evil, Priority::High, AlarmState::Unacknowledged, 1.0);
     raised.response = evil.into();
     view.alarms = [raised].into();
+    let mut view = durable(view);
+    let mut northbound = view.northbound.as_deref().cloned().expect("the fixture has one");
+    northbound.reason = evil.into();
+    view.northbound = Some(Arc::new(northbound));
+    let mut mail = letter(evil, 1, evil, 1.0);
+    mail.text = evil.into();
+    mail.panic = evil.into();
+    view.set_aside = [mail].into();
     let mut app = app(view);
     for keys in ["1", "2", "3", "4", "2/\u{202e}"] {
         press(&mut app, keys);
@@ -336,7 +468,7 @@ fn hostile_names_and_texts_cannot_reach_the_terminal() {
 
 #[test]
 fn the_trend_draws_measurement_and_model_and_zooms() {
-    let mut app = watched(&options());
+    let mut app = watched(&options(), troubled);
     press(&mut app, "3");
     let dots = |app: &App| {
         let frame = app.render(120, 32);

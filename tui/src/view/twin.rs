@@ -2,7 +2,7 @@
 //!
 //! Absent: a history from before the console was opened.
 
-use plantwin_model::{PointInfo, Quality, SessionView, TwinView};
+use plantwin_model::{AlarmView, PointInfo, Quality, SessionView, SetAsideView, TwinView};
 use ratatui::layout::Rect;
 
 use super::{
@@ -12,10 +12,12 @@ use super::{
     value,
 };
 use crate::{
-    layout::{Layout, offset},
+    keys::Access,
+    layout::{Layout, TwinExtras, offset},
     state::App,
     text::{clock, count, duration, number, unit},
     theme::{Mark, Tone, alarm_state_name, priority_name},
+    waiting::{is_tight, lane_words, letter_words, spool_words},
 };
 
 const TITLES: [&str; 9] =
@@ -29,6 +31,12 @@ const BAND: usize = 5;
 const DESIRED: usize = 6;
 const AGE: usize = 7;
 const QUALITY: usize = 8;
+
+/// Columns before the text of a fact: mark and label.
+const LABEL: u16 = 12;
+
+/// Most letters set aside that are listed.
+const LETTERS: usize = 3;
 
 /// From this width on the columns have room to spare.
 const WIDE: u16 = 110;
@@ -60,9 +68,9 @@ pub(super) fn draw(app: &App, pen: &mut Pen<'_>, layout: &Layout) {
         pen.text(area.x + 1, area.y, area.width, "no twin is selected", Tone::Dim);
         return;
     };
-    let y = draw_facts(app, pen, area, twin);
+    let y = draw_facts(app, pen, layout, twin);
     let infos = app.shown.types.get(&twin.kind).map_or(&[][..], |t| &t.points);
-    let rows = layout.point_rows(twin.points.len());
+    let rows = layout.point_rows(twin.points.len(), y - area.y);
     let points = Rect { y, height: rows as u16 + 1, ..area };
     draw_points(app, pen, points, twin, infos, rows);
     let top = points.bottom();
@@ -72,8 +80,20 @@ pub(super) fn draw(app: &App, pen: &mut Pen<'_>, layout: &Layout) {
     }
 }
 
-/// Five lines about the twin as a whole; returns the line after them.
-fn draw_facts(app: &App, pen: &mut Pen<'_>, area: Rect, twin: &TwinView) -> u16 {
+/// The lines about the twin as a whole; returns the line after them.
+fn draw_facts(app: &App, pen: &mut Pen<'_>, layout: &Layout, twin: &TwinView) -> u16 {
+    let area = layout.body;
+    // The newest alarm, as far as there is one; the others are on screen 4.
+    let alarm = app.shown.alarms.iter().find(|a| a.twin == twin.id);
+    let letters: Vec<&SetAsideView> =
+        app.shown.set_aside.iter().filter(|l| l.twin == twin.id).collect();
+    let lanes = wrap(&lane_words(&twin.mailbox.lanes), area.width.saturating_sub(LABEL));
+    let extras = layout.twin_extras(TwinExtras {
+        alarm: u16::from(alarm.is_some()),
+        letters: if letters.is_empty() { 0 } else { 1 + letters.len().min(LETTERS) as u16 },
+        spool: u16::from(twin.spool.is_some()),
+        lanes: lanes.len() as u16,
+    });
     let title = app.shown.types.get(&twin.kind).map_or("", |t| t.title.as_str());
     let old = if app.is_lost() { Tone::Dim } else { Tone::Normal };
     let end = area.right();
@@ -137,6 +157,25 @@ fn draw_facts(app: &App, pen: &mut Pen<'_>, area: Rect, twin: &TwinView) -> u16 
         &[("mailbox  ", Tone::Dim), (&mailbox, old), ("  restarts ", Tone::Dim), (&restarts, old)],
     );
 
+    for (i, line) in lanes.iter().take(usize::from(extras.lanes)).enumerate() {
+        y += 1;
+        let label = if i == 0 { "lanes    " } else { "         " };
+        pen.pieces(area.x + 3, y, end, &[(label, Tone::Dim), (line, old)]);
+    }
+
+    if let Some(spool) = twin.spool.as_ref().filter(|_| extras.spool > 0) {
+        y += 1;
+        let tight = is_tight(spool) && !app.is_lost();
+        let tone = if tight { Tone::Bad } else { old };
+        if tight {
+            pen.mark(area.x, y, Mark::BAD);
+        }
+        let oldest =
+            spool.oldest.map_or_else(String::new, |t| format!("  oldest {}", duration(app.age(t))));
+        let words = spool_words(spool);
+        pen.pieces(area.x + 3, y, end, &[("spool    ", Tone::Dim), (&words, tone), (&oldest, old)]);
+    }
+
     y += 1;
     let energy = match twin.budget_joules {
         Some(budget) if budget > 0.0 => format!(
@@ -156,16 +195,64 @@ fn draw_facts(app: &App, pen: &mut Pen<'_>, area: Rect, twin: &TwinView) -> u16 
     );
 
     y += 1;
-    // The newest alarm, as far as there is one; the others are on screen 4.
-    if let Some(alarm) = app.shown.alarms.iter().find(|a| a.twin == twin.id) {
-        let mark = Mark::alarm(alarm.priority, alarm.state);
-        pen.mark(area.x, y, mark);
-        let head = format!("{} {} ", priority_name(alarm.priority), alarm_state_name(alarm.state));
-        let text = format!("{}; {}", alarm.text, alarm.response);
-        pen.pieces(area.x + 3, y, end, &[(&head, mark.tone), (&text, Tone::Normal)]);
+    if let Some(alarm) = alarm.filter(|_| extras.alarm > 0) {
+        draw_alarm(pen, Rect { y, height: 1, ..area }, alarm);
         y += 1;
     }
-    y
+    draw_letters(app, pen, Rect { y, height: extras.letters, ..area }, &letters);
+    y + extras.letters
+}
+
+fn draw_alarm(pen: &mut Pen<'_>, area: Rect, alarm: &AlarmView) {
+    let mark = Mark::alarm(alarm.priority, alarm.state);
+    pen.mark(area.x, area.y, mark);
+    let head = format!("{} {} ", priority_name(alarm.priority), alarm_state_name(alarm.state));
+    let text = format!("{}; {}", alarm.text, alarm.response);
+    pen.pieces(area.x + 3, area.y, area.right(), &[(&head, mark.tone), (&text, Tone::Normal)]);
+}
+
+/// Letters that crashed the twin twice, under a heading that says how many there are.
+fn draw_letters(app: &App, pen: &mut Pen<'_>, area: Rect, letters: &[&SetAsideView]) {
+    if area.height == 0 {
+        return;
+    }
+    let rows = usize::from(area.height - 1);
+    let shown = match letters.len().saturating_sub(rows) {
+        0 => String::new(),
+        _ => format!(", the oldest {rows}"),
+    };
+    let keys = match app.access {
+        Access::Operate => "  m retry or drop",
+        Access::Look => "",
+    };
+    let title = format!(" SET ASIDE {}{shown}{keys}", count(letters.len() as u64));
+    pen.heading(Rect { height: 1, ..area }, &title);
+    for (y, letter) in (area.y + 1..area.bottom()).zip(letters) {
+        pen.rows += 1;
+        let (tone, words) = (Tone::Bad, letter_words(letter));
+        if app.is_lost() {
+            pen.text(area.x + 3, y, area.width.saturating_sub(3), &words, Tone::Dim);
+        } else {
+            pen.mark(area.x, y, Mark::BAD);
+            let age = format!("{:>6} ", duration(app.age(letter.since)));
+            pen.pieces(area.x + 3, y, area.right(), &[(&age, Tone::Normal), (&words, tone)]);
+        }
+    }
+}
+
+/// `parts` on as few lines of at most `width` columns as they need; a part is never broken.
+fn wrap(parts: &[String], width: u16) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if line.len() + 2 + part.len() <= usize::from(width) => {
+                line.push_str("  ");
+                line.push_str(part);
+            }
+            _ => lines.push(part.clone()),
+        }
+    }
+    lines
 }
 
 fn draw_points(

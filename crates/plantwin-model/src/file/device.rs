@@ -18,9 +18,10 @@ use super::{
     table::Table,
     twin::{self, ReadType},
     types::Types,
+    upkeep,
     zone::Zones,
 };
-use crate::{DeviceIx, DeviceSpec, Mode, Span, Unit, ZoneIx};
+use crate::{Delivery, DeviceIx, DeviceSpec, Mode, Span, Unit, ZoneIx};
 
 /// Shortest and longest report period.
 pub(super) const PERIOD: (Duration, Duration) =
@@ -33,6 +34,7 @@ pub(super) struct Device {
     pub(super) kind: Option<Rc<ReadType>>,
     pub(super) zone: Option<ZoneIx>,
     pub(super) mode: Mode,
+    pub(super) delivery: Delivery,
     pub(super) span: Span,
     /// Complete unless something was reported.
     pub(super) spec: Option<DeviceSpec>,
@@ -50,6 +52,7 @@ pub(super) struct Common<'a, 'c> {
     pub(super) catalog: &'a Catalog<'c>,
     pub(super) zones: &'a Zones,
     pub(super) period: Duration,
+    pub(super) delivery: Delivery,
     pub(super) simulate: &'a Simulate,
 }
 
@@ -129,6 +132,7 @@ fn device(
         kind: None,
         zone: None,
         mode: forced.unwrap_or(Mode::Simulated),
+        delivery: common.delivery,
         span: item.key_span,
         spec: None,
     };
@@ -140,6 +144,7 @@ fn device(
     let modes = [("simulated", Mode::Simulated), ("physical", Mode::Physical)];
     let mode = table.get("mode").and_then(|i| i.choice(&modes));
     out.mode = forced.or(mode).unwrap_or(Mode::Simulated);
+    out.delivery = upkeep::delivery(&table).unwrap_or(common.delivery);
     let period = table.get("period").and_then(|i| i.duration(PERIOD.0, PERIOD.1));
     let period = period.unwrap_or(common.period);
     let energy = table.get("energy").and_then(|i| twin::energy(&i, common.catalog));
@@ -152,7 +157,7 @@ fn device(
         Some(joules)
     });
     let (starts, params) = (table.map("start"), table.map("param"));
-    let paths = path::paths(&table, out.mode, common.catalog, out.kind.as_deref());
+    let paths = path::paths(&table, out.mode, out.delivery, common.catalog, out.kind.as_deref());
     let protocols: Vec<&str> = common.catalog.protocols.iter().map(|p| p.name).collect();
     table.close_with(&protocols);
     let (Some(kind), Some(zone)) = (&out.kind, out.zone) else { return out };
@@ -166,7 +171,7 @@ fn device(
         start: kind.kind.points.iter().map(|p| p.start).collect(),
         params: kind.kind.model.iter().flat_map(|m| &m.params).map(|p| p.value).collect(),
         paths,
-        delivery: crate::Delivery::Latest,
+        delivery: out.delivery,
         budget_joules: budget,
         energy_profile: energy.unwrap_or_else(|| kind.kind.energy_profile.clone()),
         span: table.span,

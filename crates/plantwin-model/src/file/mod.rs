@@ -22,6 +22,7 @@ mod device;
 mod flow;
 mod item;
 mod model;
+mod northbound;
 mod parse;
 mod path;
 mod plant;
@@ -38,6 +39,7 @@ mod table;
 mod tests;
 mod twin;
 mod types;
+mod upkeep;
 mod variant;
 mod zone;
 

@@ -9,16 +9,22 @@ use super::{
     Catalog, item::Item, property::find_point, quantity::quoted, suggest::suggest, table::Table,
     twin::ReadType,
 };
-use crate::{Mode, PathSpec, ProtocolSchema, SettingKind, SettingSchema, SettingValue, Span};
+use crate::{
+    Delivery, Mode, PathSpec, ProtocolSchema, SettingKind, SettingSchema, SettingValue, Span,
+};
+
+/// Where the settings of a path stand in the file, by key.
+pub(super) type Places<'t> = BTreeMap<&'t str, Span>;
 
 /// Reads the paths of a device in order of preference.
 pub(super) fn paths(
     device: &Table,
     mode: Mode,
+    delivery: Delivery,
     catalog: &Catalog,
     kind: Option<&ReadType>,
 ) -> Vec<PathSpec> {
-    let schema = |name: &str| catalog.protocols.iter().copied().find(|p| p.name == name);
+    let schema = |name: &str| schema(catalog, name);
     let tables: Vec<(&ProtocolSchema, Item)> =
         device.entries().iter().filter_map(|i| Some((schema(i.key)?, *i))).collect();
     let mut order: Vec<(&ProtocolSchema, Span)> = Vec::new();
@@ -59,12 +65,20 @@ pub(super) fn paths(
     for (protocol, span) in order {
         let item = tables.iter().find(|(p, _)| p.name == protocol.name).map(|(_, item)| item);
         let table = item.and_then(|i| i.table(device.path(protocol.name)));
-        out.push(path(device, protocol, span, table.as_ref(), mode, kind));
+        out.push(path(device, protocol, span, table.as_ref(), (mode, delivery), kind));
     }
     out
 }
 
-fn names<'a>(catalog: &Catalog<'a>) -> impl Iterator<Item = &'static str> + Clone + use<'a> {
+/// The protocol of a name.
+pub(super) fn schema(catalog: &Catalog, name: &str) -> Option<&'static ProtocolSchema> {
+    catalog.protocols.iter().copied().find(|p| p.name == name)
+}
+
+/// Names of all protocols.
+pub(super) fn names<'a>(
+    catalog: &Catalog<'a>,
+) -> impl Iterator<Item = &'static str> + Clone + use<'a> {
     catalog.protocols.iter().map(|p| p.name)
 }
 
@@ -80,25 +94,21 @@ fn path(
     protocol: &ProtocolSchema,
     listed: Span,
     table: Option<&Table>,
-    mode: Mode,
+    (mode, delivery): (Mode, Delivery),
     kind: Option<&ReadType>,
 ) -> PathSpec {
     let scope = device.scope;
-    let mut out = PathSpec {
-        protocol: protocol.name,
-        settings: BTreeMap::new(),
-        points: BTreeMap::new(),
-        span: table.map_or(listed, |t| t.span),
-    };
     let before = scope.report.errors();
-    let mut places: BTreeMap<&str, Span> = BTreeMap::new();
+    let (mut out, places) = match table {
+        Some(table) => settings_of(protocol, table, delivery),
+        None => (empty(protocol, listed, delivery), Places::new()),
+    };
     if let Some(table) = table {
-        out.settings = settings(table, protocol.settings, &mut places);
         for item in table.map("map") {
             let Some(inner) = item.table(table.path(&format!("map.{}", item.key))) else {
                 continue;
             };
-            let read = settings(&inner, protocol.point_settings, &mut BTreeMap::new());
+            let read = settings(&inner, protocol.point_settings, &mut Places::new());
             inner.close();
             let Some(kind) = kind else { continue };
             if let Some(point) = find_point(&item.at_key(), item.key, &kind.kind, &kind.broken) {
@@ -115,22 +125,62 @@ fn path(
             format!("add `addr = \"HOST:PORT\"` to {}", device.path(protocol.name)),
         );
     }
+    if delivery == Delivery::Durable && out.integer("qos") == Some(0) {
+        let at = places.get("qos").copied().unwrap_or(out.span);
+        let message = format!(
+            "{} is durable, but `qos` 0 is never acknowledged: what is lost on the way stays lost",
+            device.what
+        );
+        scope.warn(at, "durable-qos", message, "write qos = 1, or leave it out".to_owned());
+    }
     // What is already known to be wrong is not judged a second time.
     if scope.report.errors() == before {
-        for (key, message) in (protocol.validate)(&out) {
-            let span = places.get(key.as_str()).copied().unwrap_or(out.span);
-            let message =
-                if key.is_empty() { message } else { format!("`{}`: {message}", quoted(&key)) };
-            scope.error(span, "bad-setting", message);
-        }
+        validate(protocol, &out, &places, scope);
     }
     out
+}
+
+/// A path without settings, but for what follows from its delivery.
+fn empty(protocol: &ProtocolSchema, span: Span, delivery: Delivery) -> PathSpec {
+    let mut settings = BTreeMap::new();
+    // What is promised must be acknowledged, where the protocol can.
+    if delivery == Delivery::Durable && protocol.settings.iter().any(|s| s.key == "qos") {
+        settings.insert("qos".to_owned(), SettingValue::Integer(1));
+    }
+    PathSpec { protocol: protocol.name, settings, points: BTreeMap::new(), span }
+}
+
+/// The settings of a table for a protocol, not yet judged; `table` stays open.
+pub(super) fn settings_of<'t>(
+    protocol: &ProtocolSchema,
+    table: &Table<'t, '_>,
+    delivery: Delivery,
+) -> (PathSpec, Places<'t>) {
+    let mut out = empty(protocol, table.span, delivery);
+    let mut places = Places::new();
+    out.settings.append(&mut settings(table, protocol.settings, &mut places));
+    (out, places)
+}
+
+/// Lets the protocol judge the settings of a path.
+pub(super) fn validate(
+    protocol: &ProtocolSchema,
+    path: &PathSpec,
+    places: &Places,
+    scope: &super::parse::Scope,
+) {
+    for (key, message) in (protocol.validate)(path) {
+        let span = places.get(key.as_str()).copied().unwrap_or(path.span);
+        let message =
+            if key.is_empty() { message } else { format!("`{}`: {message}", quoted(&key)) };
+        scope.error(span, "bad-setting", message);
+    }
 }
 
 fn settings<'t>(
     table: &Table<'t, '_>,
     schemas: &[SettingSchema],
-    places: &mut BTreeMap<&'t str, Span>,
+    places: &mut Places<'t>,
 ) -> BTreeMap<String, SettingValue> {
     let mut out = BTreeMap::new();
     for schema in schemas {

@@ -9,16 +9,17 @@ use super::{
     device::{Common, Devices, PERIOD},
     flow,
     model::STEP,
+    northbound,
     parse::Scope,
     path,
     quantity::show,
     scenario,
     table::Table,
     types::Types,
-    variant,
+    upkeep, variant,
     zone::Zones,
 };
-use crate::PlantSpec;
+use crate::{Delivery, PlantSpec, SupervisionSpec};
 
 /// Default report period.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(1);
@@ -41,6 +42,7 @@ pub(super) fn read(
     }
     let (mut name, mut title, mut site) = (None, String::new(), String::new());
     let (mut seed, mut step, mut period, mut variant) = (1, None, DEFAULT_PERIOD, None);
+    let mut delivery = Delivery::Latest;
     let (mut at, mut variant_at) = (root.span, root.span);
     if let Some(head) = head {
         at = head.span;
@@ -54,6 +56,7 @@ pub(super) fn read(
         if let Some(given) = head.get("period").and_then(|i| i.duration(PERIOD.0, PERIOD.1)) {
             period = given;
         }
+        delivery = upkeep::delivery(&head).unwrap_or_default();
         if let Some(item) = head.get("variant") {
             variant = item.text().map(str::to_owned);
             variant_at = item.span;
@@ -71,9 +74,11 @@ pub(super) fn read(
         variant = Some(given.clone());
         variant_at = at;
     }
-    let zones = Zones::read(&root);
+    let default = SupervisionSpec::default();
+    let supervision = upkeep::supervision(&root, &default).unwrap_or(default);
+    let zones = Zones::read(&root, &supervision);
     types.read_inline(&root);
-    let common = Common { catalog, zones: &zones, period, simulate: &options.simulate };
+    let common = Common { catalog, zones: &zones, period, delivery, simulate: &options.simulate };
     let mut devices = Devices::read(&root, &common, types);
     if devices.list.is_empty() {
         let message = "the plant has no device: add [device.NAME]";
@@ -83,6 +88,9 @@ pub(super) fn read(
     let flows = flow::read(&root, &devices, &zones);
     let scenario = scenario::read(&root, &devices);
     let listen = path::listen(&root, catalog);
+    let spool = upkeep::spool(&root);
+    let northbound = northbound::read(&root, catalog);
+    northbound::check(&root, &devices);
     root.close();
     address::check(scope, &devices, catalog);
 
@@ -105,9 +113,9 @@ pub(super) fn read(
         flows,
         scenario,
         listen,
-        supervision: crate::SupervisionSpec::default(),
-        spool: crate::SpoolSpec::default(),
-        northbound: None,
+        supervision,
+        spool,
+        northbound,
     })
     .filter(|_| complete)
 }

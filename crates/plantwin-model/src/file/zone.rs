@@ -4,8 +4,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{quantity::quoted, suggest::suggest, table::Table};
-use crate::{ZoneIx, ZoneSpec};
+use super::{quantity::quoted, suggest::suggest, table::Table, upkeep};
+use crate::{SupervisionSpec, ZoneIx, ZoneSpec};
 
 /// Most zones of one plant.
 const ZONE_LIMIT: usize = 10_000;
@@ -19,8 +19,8 @@ pub(super) struct Zones {
 }
 
 impl Zones {
-    /// Reads `[zone.*]`.
-    pub(super) fn read(root: &Table) -> Self {
+    /// Reads `[zone.*]`; `plant` is what a zone's restarts are like where it says nothing.
+    pub(super) fn read(root: &Table, plant: &SupervisionSpec) -> Self {
         let mut zones = Self::default();
         let mut peers = Vec::new();
         for item in root.map("zone") {
@@ -39,7 +39,7 @@ impl Zones {
                 id: item.key.into(),
                 title,
                 peers: Vec::new(),
-                supervision: None,
+                supervision: table.as_ref().and_then(|t| upkeep::supervision(t, plant)),
             });
             if let Some(table) = table {
                 peers.push((ix, table.get("peers")));

@@ -2,7 +2,7 @@
 //!
 //! Where they are not installed the tests say so and pass, except under `CI=true`.
 
-use std::{io::Write as _, net::SocketAddr, process::Stdio, time::Duration};
+use std::{net::SocketAddr, process::Stdio, time::Duration};
 
 use plantwin_adapter::{LinkEvent, PointWrite};
 use plantwin_model::PointIx;
@@ -14,7 +14,7 @@ use tokio::{
 use super::{device, frame, hub, link, measurement, path, within};
 
 /// Whether a tool is missing here; where it must not be, that fails the test.
-fn missing(tools: &[&str]) -> bool {
+pub(super) fn missing(tools: &[&str]) -> bool {
     let absent = |tool: &&&str| {
         let mut command = std::process::Command::new(tool);
         command.arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
@@ -26,48 +26,73 @@ fn missing(tools: &[&str]) -> bool {
 }
 
 /// The mosquitto broker; killed when dropped.
-struct Mosquitto {
-    address: SocketAddr,
-    _child: Child,
-    _config: tempfile::NamedTempFile,
+pub(super) struct Mosquitto {
+    pub(super) address: SocketAddr,
+    child: Child,
+    /// Holds the configuration and what the broker saves.
+    folder: tempfile::TempDir,
 }
 
 impl Mosquitto {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         // Another process may take the port between our release and its bind: try again.
         for _ in 0..5 {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = free.local_addr().unwrap();
             drop(free);
-            let mut config = tempfile::NamedTempFile::new().unwrap();
-            let port = address.port();
-            writeln!(config, "listener {port} 127.0.0.1\nallow_anonymous true").unwrap();
-            let mut child = Command::new("mosquitto")
-                .arg("-c")
-                .arg(config.path())
-                .stderr(Stdio::null())
-                .stdout(Stdio::null())
-                .kill_on_drop(true)
-                .spawn()
-                .unwrap();
-            let ready = async {
-                while tokio::net::TcpStream::connect(address).await.is_err() {
-                    if child.try_wait().unwrap().is_some() {
-                        return false;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                true
-            };
-            if within("mosquitto to listen", ready).await {
-                return Self { address, _child: child, _config: config };
+            let folder = tempfile::tempdir().unwrap();
+            let (port, at) = (address.port(), folder.path().display());
+            // The user matters only to root, as whom it could not write into the folder otherwise.
+            let config = format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n\
+                 max_queued_messages 0\npersistence true\npersistence_location {at}/\n"
+            );
+            std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
+            if let Some(child) = Self::spawn(address, &folder).await {
+                return Self { address, child, folder };
             }
         }
         panic!("mosquitto could not listen on any of five free ports");
     }
+
+    async fn spawn(address: SocketAddr, folder: &tempfile::TempDir) -> Option<Child> {
+        let mut child = Command::new("mosquitto")
+            .arg("-c")
+            .arg(folder.path().join("mosquitto.conf"))
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let ready = async {
+            while tokio::net::TcpStream::connect(address).await.is_err() {
+                if child.try_wait().unwrap().is_some() {
+                    return false;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            true
+        };
+        within("mosquitto to listen", ready).await.then_some(child)
+    }
+
+    /// Ends the broker, which saves what it must keep, and starts it again at the same address.
+    pub(super) async fn restart(&mut self) {
+        self.end().await;
+        let again = Self::spawn(self.address, &self.folder).await;
+        self.child = again.expect("mosquitto to listen at the same address again");
+    }
+
+    /// Asks the broker to end, and waits until it has.
+    pub(super) async fn end(&mut self) {
+        let id = self.child.id().expect("a running broker").to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(within("kill", asked).await.unwrap().success());
+        within("mosquitto to end", self.child.wait()).await.unwrap();
+    }
 }
 
-async fn mosquitto_pub(to: SocketAddr, topic: &str, payload: &str) {
+pub(super) async fn mosquitto_pub(to: SocketAddr, topic: &str, payload: &str) {
     let status = Command::new("mosquitto_pub")
         .args(["-h", "127.0.0.1", "-q", "1", "-p", &to.port().to_string()])
         .args(["-t", topic, "-m", payload])
@@ -77,7 +102,7 @@ async fn mosquitto_pub(to: SocketAddr, topic: &str, payload: &str) {
 }
 
 /// Lines of `TOPIC PAYLOAD`; the client is killed when dropped.
-fn mosquitto_sub(of: SocketAddr, topic: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
+pub(super) fn mosquitto_sub(of: SocketAddr, topic: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut child = Command::new("mosquitto_sub")
         .args(["-h", "127.0.0.1", "-q", "1", "-v", "-p", &of.port().to_string(), "-t", topic])
         .stdout(Stdio::piped())

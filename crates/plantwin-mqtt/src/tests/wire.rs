@@ -7,7 +7,7 @@ use plantwin_adapter::{
     DeviceMessage, LinkError, LinkEvent, ManualClock, PointWrite, Protocol as _,
 };
 use plantwin_model::{Flaw, PointIx, Quality, Timestamp};
-use rumqttc::QoS;
+use rumqttc::v5::mqttbytes::QoS;
 
 use super::{Mqtt, Raw, closed, device, frame, hub, link, measurement, path, try_link, within};
 
@@ -185,6 +185,31 @@ async fn a_link_whose_events_nobody_takes_stops_reading_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_link_that_is_held_back_is_kept_alive() {
+    const COUNT: u64 = 300;
+    let hub = hub().await;
+    let mut link = link(hub.address, path(&[], &[])).await;
+    let held = link.events.max_capacity() as u64;
+    let packets = || link.traffic.snapshot().down_packets;
+    let before = packets();
+    let raw = Raw::connect(hub.address, "none").await;
+    for seq in 0..COUNT {
+        raw.publish("dev/data", false, format!(r#"{{"seq":{seq},"v":{{"level":{seq}}}}}"#)).await;
+    }
+    // Two pings are longer than a broker waits for the first.
+    let pinged = async {
+        while packets() < before + held + 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("two pings after the acknowledgements", pinged).await;
+    assert_eq!(packets(), before + held + 2, "what nobody took is not acknowledged");
+    for seq in 0..COUNT {
+        assert_eq!(frame(&mut link).await.sequence, Some(seq));
+    }
+}
+
+#[tokio::test]
 async fn a_broker_that_dies_closes_links_and_fails_writes_and_devices_come_back() {
     let hub = hub().await;
     let address = hub.address;
@@ -256,9 +281,10 @@ async fn five_hundred_devices_join_one_broker_and_are_told_apart() {
     let mut heard = std::collections::BTreeSet::new();
     while heard.len() < COUNT {
         let message = within("all to be heard", raw.heard.recv()).await.unwrap();
-        let ix = message.topic.trim_start_matches("dev").trim_end_matches("/data").to_owned();
+        let topic = crate::client::topic(&message);
+        let ix = topic.trim_start_matches("dev").trim_end_matches("/data").to_owned();
         let text = String::from_utf8_lossy(&message.payload).into_owned();
-        assert!(text.ends_with(&format!(r#""v":{{"level":{ix}}}}}"#)), "{}: {text}", message.topic);
+        assert!(text.ends_with(&format!(r#""v":{{"level":{ix}}}}}"#)), "{topic}: {text}");
         heard.insert(ix);
     }
 }

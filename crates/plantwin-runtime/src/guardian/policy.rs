@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use plantwin_model::Timestamp;
+use plantwin_model::{SupervisionSpec, Timestamp};
 
 /// How often and how fast a crashed twin is restarted.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -25,6 +25,17 @@ impl Default for RestartPolicy {
             backoff_max: Duration::from_secs(30),
             max_restarts: 5,
             window: Duration::from_mins(1),
+        }
+    }
+}
+
+impl From<&SupervisionSpec> for RestartPolicy {
+    fn from(spec: &SupervisionSpec) -> Self {
+        Self {
+            backoff_min: spec.backoff_min,
+            backoff_max: spec.backoff_max,
+            max_restarts: spec.max_restarts as usize,
+            window: spec.window,
         }
     }
 }

@@ -1,13 +1,18 @@
+mod tree;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use actix::{Actor, Arbiter, Context, Handler, Message, Supervised};
-use plantwin_model::Timestamp;
+use plantwin_model::{Escalation, RestartStrategy, SupervisionSpec, Timestamp};
 use proptest::prelude::*;
+use tokio::sync::mpsc::Receiver;
 
-use super::{Decision, GuardEvent, GuardWatcher, RestartHistory, RestartPolicy, seat};
+use super::{
+    Decision, GuardEvent, GuardWatcher, Guardian, RestartHistory, RestartPolicy, Ward, seat,
+};
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -91,6 +96,137 @@ async fn a_twin_that_crashes_too_often_is_given_up_with_its_mail_and_can_be_revi
     ward.revive();
     ward.addr.send(Say(9)).await.unwrap();
     assert_eq!(*heard.lock().unwrap(), vec![7, 8, 9]);
+}
+
+/// Twins of one tree, each with what it heard and what the guardian told of it.
+struct Family {
+    wards: Vec<Vec<Ward<Fragile>>>,
+    heard: Vec<Vec<Arc<Mutex<Vec<u32>>>>>,
+    events: Vec<Vec<Receiver<GuardEvent>>>,
+}
+
+impl Family {
+    fn start(plant: &SupervisionSpec, zones: &[(SupervisionSpec, usize)]) -> Self {
+        let guardian = Guardian::new(plant, zones);
+        let mut family = Self { wards: vec![], heard: vec![], events: vec![] };
+        for (zone, (_, children)) in zones.iter().enumerate() {
+            let supervisor = guardian.zone(zone);
+            let (mut wards, mut heard, mut events) = (vec![], vec![], vec![]);
+            for child in 0..*children {
+                let words = Arc::new(Mutex::new(vec![]));
+                let (tx, rx) = tokio::sync::mpsc::channel(64);
+                let ears = Arc::clone(&words);
+                wards.push(seat(64).guard_in(
+                    &Arbiter::current(),
+                    supervisor.child(child),
+                    Notes(tx),
+                    move |_| Fragile { heard: ears },
+                ));
+                heard.push(words);
+                events.push(rx);
+            }
+            family.wards.push(wards);
+            family.heard.push(heard);
+            family.events.push(events);
+        }
+        family
+    }
+
+    /// The next thing told of a twin.
+    async fn next(&mut self, zone: usize, child: usize) -> GuardEvent {
+        let event = self.events[zone][child].recv();
+        tokio::time::timeout(Duration::from_secs(20), event).await.unwrap().unwrap()
+    }
+
+    async fn next_but_crashes(&mut self, zone: usize, child: usize) -> GuardEvent {
+        loop {
+            let event = self.next(zone, child).await;
+            if !matches!(event, GuardEvent::Crashed { .. }) {
+                return event;
+            }
+        }
+    }
+}
+
+fn supervision(strategy: RestartStrategy, max_restarts: u32) -> SupervisionSpec {
+    SupervisionSpec {
+        strategy,
+        max_restarts,
+        backoff_min: Duration::from_millis(1),
+        escalation: Escalation::Parent,
+        ..SupervisionSpec::default()
+    }
+}
+
+#[actix::test]
+async fn a_sibling_that_goes_along_keeps_its_mail() {
+    let zone = supervision(RestartStrategy::RestForOne, 5);
+    let mut family = Family::start(&SupervisionSpec::default(), &[(zone, 3)]);
+    for word in 1..5 {
+        family.wards[0][2].addr.try_send(Say(word)).unwrap();
+    }
+    family.wards[0][1].addr.try_send(Say(10)).unwrap();
+    assert!(matches!(family.next(0, 1).await, GuardEvent::Crashed { .. }));
+    assert_eq!(family.next(0, 1).await, GuardEvent::Restarted);
+    assert_eq!(family.next(0, 2).await, GuardEvent::Restarted);
+    for ward in &family.wards[0] {
+        ward.addr.send(Say(99)).await.unwrap();
+    }
+    assert_eq!(*family.heard[0][2].lock().unwrap(), vec![1, 2, 3, 4, 99]);
+    assert!(family.events[0][0].try_recv().is_err(), "the one before it was touched");
+    assert!(family.events[0][2].try_recv().is_err(), "it was restarted twice");
+}
+
+#[actix::test]
+async fn a_zone_restarts_as_a_whole_and_the_next_one_is_untouched() {
+    let zone = supervision(RestartStrategy::OneForOne, 0);
+    let plant = supervision(RestartStrategy::OneForOne, 3);
+    let mut family = Family::start(&plant, &[(zone.clone(), 2), (zone, 2)]);
+    family.wards[0][0].addr.try_send(Say(10)).unwrap();
+    assert_eq!(family.next_but_crashes(0, 0).await, GuardEvent::Restarted);
+    assert_eq!(family.next(0, 1).await, GuardEvent::Restarted);
+    for ward in family.wards.iter().flatten() {
+        ward.addr.send(Say(1)).await.unwrap();
+    }
+    assert!(family.events[1].iter_mut().all(|e| e.try_recv().is_err()));
+}
+
+#[actix::test]
+async fn a_given_up_zone_keeps_all_mail_and_each_child_can_be_revived() {
+    let zone = supervision(RestartStrategy::OneForOne, 0);
+    let plant = supervision(RestartStrategy::OneForOne, 0);
+    let mut family = Family::start(&plant, &[(zone.clone(), 2), (zone, 1)]);
+    family.wards[0][0].addr.try_send(Say(10)).unwrap();
+    let reason = "its zone was given up: word 10";
+    for child in 0..2 {
+        let told = family.next_but_crashes(0, child).await;
+        assert_eq!(told, GuardEvent::GaveUp { panic: reason.to_owned() });
+        family.wards[0][child].addr.try_send(Say(7)).unwrap();
+    }
+    family.wards[1][0].addr.send(Say(1)).await.unwrap();
+    assert!(family.heard[0][1].lock().unwrap().is_empty());
+    for child in 0..2 {
+        family.wards[0][child].revive();
+        assert_eq!(family.next(0, child).await, GuardEvent::Restarted);
+        family.wards[0][child].addr.send(Say(8)).await.unwrap();
+        assert_eq!(*family.heard[0][child].lock().unwrap(), vec![7, 8]);
+    }
+}
+
+#[actix::test]
+async fn reviving_what_runs_does_not_revive_it_when_it_is_given_up_later() {
+    let zone = supervision(RestartStrategy::OneForOne, 0);
+    let mut family = Family::start(&supervision(RestartStrategy::OneForOne, 0), &[(zone, 1)]);
+    family.wards[0][0].addr.send(Say(1)).await.unwrap();
+    family.wards[0][0].revive();
+    family.wards[0][0].addr.send(Say(2)).await.unwrap();
+    family.wards[0][0].addr.try_send(Say(10)).unwrap();
+    family.wards[0][0].addr.try_send(Say(3)).unwrap();
+    assert!(matches!(family.next(0, 0).await, GuardEvent::GaveUp { .. }));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*family.heard[0][0].lock().unwrap(), vec![1, 2]);
 }
 
 #[test]

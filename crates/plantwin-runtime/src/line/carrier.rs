@@ -1,52 +1,34 @@
-//! Sealing and posting, with patience: a full mailbox holds the line up, and so its socket.
+//! Sealing: the line's end of the sealed way to its twin.
+//!
+//! Absent: what waits while the mailbox has no room ([`super::outbox`]).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use plantwin_model::Clock;
 use plantwin_seal::{Lane, Sealer};
-use plantwin_twin::{Mail, Mailbox, PostError, TwinMail};
-
-/// Wait before a full mailbox is tried again.
-const AGAIN: Duration = Duration::from_millis(1);
+use plantwin_twin::{Mail, Mailbox, TwinMail};
 
 /// The line's end of the sealed way to its twin.
 pub(crate) struct Carrier {
-    pub(crate) mailbox: Mailbox,
-    pub(crate) sealer: Sealer,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(super) mailbox: Mailbox,
+    sealer: Sealer,
+    clock: Arc<dyn Clock>,
 }
 
 impl Carrier {
-    /// Seals a letter and posts it, waiting while the mailbox is full.
-    pub(crate) async fn carry(&mut self, letter: TwinMail) {
-        let lane = lane_of(&letter);
-        let sealed = match self.sealer.seal(&letter, lane, None, self.clock.now()) {
-            Ok(sealed) => sealed,
+    /// Posts to `mailbox` what `sealer` sealed.
+    pub(crate) fn new(mailbox: Mailbox, sealer: Sealer, clock: Arc<dyn Clock>) -> Self {
+        Self { mailbox, sealer, clock }
+    }
+
+    /// Seals a letter; `None`, logged, if that cannot be.
+    pub(super) fn seal(&mut self, letter: &TwinMail, lane: Lane) -> Option<Mail<TwinMail>> {
+        match self.sealer.seal(letter, lane, None, self.clock.now()) {
+            Ok(sealed) => Some(Mail(sealed)),
             Err(error) => {
                 tracing::error!("failed to {error}");
-                return;
-            }
-        };
-        let mut mail = Mail(sealed);
-        loop {
-            match self.mailbox.post(mail, lane != Lane::Latest) {
-                Ok(()) | Err(PostError::Gone) => return,
-                Err(PostError::Full(back)) => {
-                    mail = back;
-                    tokio::time::sleep(AGAIN).await;
-                }
+                None
             }
         }
-    }
-}
-
-fn lane_of(letter: &TwinMail) -> Lane {
-    match letter {
-        TwinMail::Command(_) | TwinMail::Written(_) | TwinMail::Acknowledge(_) => Lane::Command,
-        TwinMail::LinkUp(_)
-        | TwinMail::LinkDown(_)
-        | TwinMail::Session(_)
-        | TwinMail::Drain { .. } => Lane::Alarm,
-        TwinMail::Frame(_) | TwinMail::Alive | TwinMail::Flow(_) => Lane::Latest,
     }
 }

@@ -3,8 +3,10 @@
 //! The rule of the doubling dwell: a dead path is left at once; a better one is returned to only
 //! after it was tried and a dwell has passed that doubles with every return, so that a path which
 //! comes and goes costs a bounded number of switches. Policy and security have filtered the list
-//! before it comes here. Absent: measuring path quality beyond alive or dead, sockets.
+//! before it comes here. A breaker per path says when a path may be tried and whether connecting
+//! alone counts. Absent: measuring path quality beyond alive or dead, sockets.
 
+mod breaker;
 #[cfg(test)]
 mod tests;
 
@@ -12,38 +14,30 @@ use std::time::Duration;
 
 use plantwin_model::Timestamp;
 
+use breaker::Breaker;
+pub use breaker::BreakerState;
+
 /// First dwell before a return to a preferred path.
 const DWELL_MIN: Duration = Duration::from_secs(10);
 /// Longest dwell.
 const DWELL_MAX: Duration = Duration::from_mins(10);
 /// Returns further back than this no longer lengthen the dwell.
 const MEMORY: Duration = Duration::from_hours(1);
-/// First wait before a path that failed to connect is tried again.
-const RETRY_MIN: Duration = Duration::from_millis(250);
-/// Longest such wait.
-const RETRY_MAX: Duration = Duration::from_secs(10);
-
 /// The choice among the paths of one device, by rank; rank 0 is preferred.
 #[derive(Clone, Debug)]
 pub struct PathChooser {
-    paths: Vec<PathHealth>,
+    paths: Vec<Breaker>,
     current: Option<usize>,
     left_preferred: Option<Timestamp>,
     returns: Vec<Timestamp>,
     switches: u32,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct PathHealth {
-    failures: u32,
-    retry_at: Timestamp,
-}
-
 impl PathChooser {
     /// A chooser among `paths` paths; at least one.
     pub fn new(paths: usize) -> Self {
         Self {
-            paths: vec![PathHealth::default(); paths.max(1)],
+            paths: vec![Breaker::default(); paths.max(1)],
             current: None,
             left_preferred: None,
             returns: Vec::new(),
@@ -61,19 +55,47 @@ impl PathChooser {
         self.switches
     }
 
-    /// While no path is up: the one to try now, or the time until which to wait.
-    pub fn next_attempt(&self, now: Timestamp) -> Result<usize, Timestamp> {
-        let due = self.paths.iter().position(|p| p.retry_at <= now);
-        due.ok_or_else(|| self.paths.iter().map(|p| p.retry_at).min().unwrap_or(now))
+    /// Where a path's breaker stands; an unknown path rests.
+    pub fn state(&self, path: usize, now: Timestamp) -> BreakerState {
+        self.paths.get(path).map_or(BreakerState::Open, |p| p.state(now))
     }
 
-    /// The path could not be reached or broke. `jitter` in 0..1 spreads the retries of many.
+    /// Whether the path hung, so that a connection counts as up only after a sign of life.
+    pub fn needs_life(&self, path: usize) -> bool {
+        self.paths.get(path).is_some_and(Breaker::needs_life)
+    }
+
+    /// Whether a path may be tried now that would be up as soon as it connects.
+    pub fn is_one_at_hand(&self, now: Timestamp) -> bool {
+        self.paths.iter().any(|p| p.is_due(now) && !p.needs_life())
+    }
+
+    /// While no path is up: the one to try now, or the time until which to wait. One that hung
+    /// does not delay one that did not.
+    pub fn next_attempt(&self, now: Timestamp) -> Result<usize, Timestamp> {
+        let due = |needs_life| {
+            self.paths.iter().position(|p| p.is_due(now) && p.needs_life() == needs_life)
+        };
+        due(false)
+            .or_else(|| due(true))
+            .ok_or_else(|| self.paths.iter().map(|p| p.retry_at).min().unwrap_or(now))
+    }
+
+    /// The path could not be reached, or broke in good order. `jitter` in 0..1 spreads the
+    /// retries of many.
     pub fn on_failure(&mut self, path: usize, now: Timestamp, jitter: f64) {
-        let Some(health) = self.paths.get_mut(path) else { return };
-        let factor = 2_u32.saturating_pow(health.failures.min(16));
-        let wait = RETRY_MIN.saturating_mul(factor).min(RETRY_MAX);
-        health.failures = health.failures.saturating_add(1);
-        health.retry_at = now.plus(wait.mul_f64(jitter.clamp(0.0, 1.0).mul_add(0.25, 1.0)));
+        self.fail(path, false, now, jitter);
+    }
+
+    /// The path connected and then nothing came, or it died by a timeout: only a sign of life
+    /// makes it count as up again.
+    pub fn on_hang(&mut self, path: usize, now: Timestamp, jitter: f64) {
+        self.fail(path, true, now, jitter);
+    }
+
+    fn fail(&mut self, path: usize, hung: bool, now: Timestamp, jitter: f64) {
+        let Some(breaker) = self.paths.get_mut(path) else { return };
+        breaker.on_failure(hung, now, jitter);
         if self.current == Some(path) {
             self.current = None;
             if path == 0 {
@@ -84,8 +106,8 @@ impl PathChooser {
 
     /// The path carries values.
     pub fn on_up(&mut self, path: usize, now: Timestamp, came_from: Option<usize>) {
-        let Some(health) = self.paths.get_mut(path) else { return };
-        *health = PathHealth::default();
+        let Some(breaker) = self.paths.get_mut(path) else { return };
+        breaker.on_up();
         if came_from.is_some_and(|from| from != path) {
             self.switches += 1;
             if came_from.is_some_and(|from| from > path) {
@@ -108,6 +130,6 @@ impl PathChooser {
         if now.since(since) < dwell {
             return None;
         }
-        (0..current).find(|&p| self.paths[p].retry_at <= now)
+        (0..current).find(|&p| self.paths[p].is_due(now))
     }
 }

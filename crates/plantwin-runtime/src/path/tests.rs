@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{breaker::RETRY_MIN, *};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp(0).plus(Duration::from_secs(seconds))
@@ -46,7 +46,56 @@ fn with_all_paths_dead_it_waits_and_tries_the_earliest_again() {
     assert_eq!(chooser.next_attempt(until), Ok(0));
 }
 
+#[test]
+fn a_breaker_opens_on_a_failure_is_half_open_after_the_wait_and_closes_when_up() {
+    let mut chooser = PathChooser::new(1);
+    assert_eq!(chooser.state(0, at(0)), BreakerState::Closed);
+    chooser.on_hang(0, at(0), 0.0);
+    assert_eq!(chooser.state(0, at(0)), BreakerState::Open);
+    assert_eq!(chooser.state(0, at(1)), BreakerState::HalfOpen);
+    assert!(chooser.needs_life(0));
+    chooser.on_up(0, at(1), None);
+    assert_eq!(chooser.state(0, at(1)), BreakerState::Closed);
+    assert!(!chooser.needs_life(0));
+}
+
+#[test]
+fn a_path_that_hung_stays_under_suspicion_when_it_then_refuses() {
+    let mut chooser = PathChooser::new(1);
+    chooser.on_hang(0, at(0), 0.0);
+    chooser.on_failure(0, at(1), 0.0);
+    assert!(chooser.needs_life(0));
+}
+
+#[test]
+fn a_path_that_hung_does_not_delay_a_good_one() {
+    let mut chooser = PathChooser::new(2);
+    chooser.on_hang(0, at(0), 0.0);
+    assert!(chooser.is_one_at_hand(at(0)));
+    assert_eq!(chooser.next_attempt(at(60)), Ok(1));
+    chooser.on_hang(1, at(60), 0.0);
+    assert!(!chooser.is_one_at_hand(at(60)));
+    assert_eq!(chooser.next_attempt(at(60)), Ok(0));
+}
+
 proptest! {
+    #[test]
+    fn tries_of_a_dead_path_go_on_for_ever_and_never_wait_longer_than_ten_seconds(
+        jitters in proptest::collection::vec(0.0..1.0_f64, 1..60), hung: bool,
+    ) {
+        let mut chooser = PathChooser::new(1);
+        let (mut now, mut last) = (at(0), Duration::ZERO);
+        for jitter in jitters {
+            chooser.fail(0, hung, now, jitter);
+            let until = chooser.next_attempt(now).unwrap_err();
+            let wait = until.since(now);
+            prop_assert!(wait >= RETRY_MIN && wait <= Duration::from_secs(10));
+            prop_assert!(wait >= last.min(Duration::from_secs(8)));
+            (now, last) = (until, wait.mul_f64(1.0 / 1.25));
+            prop_assert_eq!(chooser.next_attempt(now), Ok(0));
+        }
+    }
+
     /// The bound of the doubling dwell: whatever paths do, voluntary returns per hour stay below
     /// log2(DWELL_MAX / DWELL_MIN) + 1 + MEMORY / DWELL_MAX = 12.9.
     #[test]

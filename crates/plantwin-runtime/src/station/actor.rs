@@ -1,67 +1,95 @@
 //! The station as an actor: opens envelopes, publishes snapshots.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Context, Handler, StreamHandler, Supervised};
+use actix::{Actor, AsyncContext, Context, Handler, Supervised};
 use plantwin_field::StepStats;
 use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView};
 use plantwin_seal::Opener;
-use plantwin_twin::{Mail, TwinEvent};
+use plantwin_twin::{Inbox, Mail, Observed, SetAside, Telemetry, TwinEvent};
 use tokio::sync::watch;
 
-use super::book::Book;
-use crate::{colony::twin_of, guardian::GuardEvent, router::Outcomes, saver::Saver};
+use super::{
+    alarms::AlarmDesk,
+    book::Book,
+    notes::{Notes, StationNote},
+};
+use crate::{
+    colony::twin_of,
+    commands::{CommandDesk, PointSeen},
+    guardian::GuardEvent,
+    keeper::{DurableJob, Keeper, LetterChange, Receipted},
+    line::Confirmed,
+    northbound::{NorthboundStatus, PointRecord, TelemetryRecord},
+    router::Outcomes,
+};
 
 /// Wall time between snapshots.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// Snapshots between two that are published even if nothing changed (the clock moves).
 const FORCE_EVERY: u32 = 10;
-
-/// What else the station is told.
-#[derive(Debug)]
-pub(crate) enum StationNote {
-    /// Of the guardian.
-    Guard { device: DeviceIx, event: GuardEvent },
-    /// An operator acknowledged the guardian's own alarm.
-    AcknowledgeGivenUp { device: DeviceIx },
-}
+/// Snapshots between two looks for telemetry that is too old to keep.
+const EXPIRE_EVERY: u32 = 600;
+/// The alarm of a disk that fails.
+const DISK: &str = "store";
 
 /// What the station is built from.
 pub(crate) struct StationInit {
     pub(crate) book: Book,
+    pub(crate) inbox: Inbox<TwinEvent>,
     /// By [`DeviceIx`].
     pub(crate) openers: Vec<(DeviceId, Opener)>,
+    /// By [`DeviceIx`]: where receipts of durable telemetry are confirmed.
+    pub(crate) confirmed: Vec<Option<Arc<Confirmed>>>,
     pub(crate) view: watch::Sender<Arc<PlantView>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) outcomes: Arc<Outcomes>,
-    pub(crate) saver: Option<Arc<Saver>>,
+    pub(crate) commands: Arc<CommandDesk>,
+    pub(crate) keeper: Option<Arc<Keeper>>,
+    pub(crate) northbound: Option<NorthboundStatus>,
     pub(crate) steps: Option<Arc<StepStats>>,
-    pub(crate) notes: tokio::sync::mpsc::Receiver<StationNote>,
+    /// Panics of adapters.
+    pub(crate) panics: Arc<AtomicU64>,
+    pub(crate) notes: Notes,
 }
 
 /// The station.
 pub(crate) struct Station {
     init: StationInit,
-    notes: Option<tokio::sync::mpsc::Receiver<StationNote>>,
+    alarms: AlarmDesk,
     beats: u32,
 }
 
 impl Station {
-    pub(crate) fn new(mut init: StationInit) -> Self {
-        let (_, empty) = tokio::sync::mpsc::channel(1);
-        let notes = Some(std::mem::replace(&mut init.notes, empty));
-        Self { init, notes, beats: 0 }
+    pub(crate) fn new(init: StationInit) -> Self {
+        Self { init, alarms: AlarmDesk::default(), beats: 0 }
     }
 
     fn publish(&mut self) {
         self.beats = self.beats.wrapping_add(1);
         let force = self.beats.is_multiple_of(FORCE_EVERY);
+        for note in self.init.notes.take() {
+            self.note(note);
+        }
+        for (ix, alarms) in self.alarms.ready(self.init.keeper.as_deref()) {
+            self.init.book.alarms(ix, alarms);
+        }
         if force {
             self.count();
+            self.watch_disk();
             self.init.outcomes.expire();
+            self.init.commands.on_time();
+        }
+        if self.beats.is_multiple_of(EXPIRE_EVERY)
+            && let Some(keeper) = &self.init.keeper
+        {
+            keeper.expire();
         }
         let now = self.init.clock.now();
         if let Some(view) = self.init.book.snapshot(now, force) {
@@ -80,11 +108,145 @@ impl Station {
             let late = u64::try_from(s.late_max.as_micros()).unwrap_or(u64::MAX);
             counters.insert("plant_late_max_us".to_owned(), late);
         }
-        if let Some(saver) = &self.init.saver {
-            let counts = saver.counts();
-            counters.insert("saved".to_owned(), counts.saved.load(Relaxed));
-            counters.insert("save_failed".to_owned(), counts.failed.load(Relaxed));
-            counters.insert("save_refused".to_owned(), counts.refused.load(Relaxed));
+        counters.insert("adapter_panics".to_owned(), self.init.panics.load(Relaxed));
+        let (open, watched) = self.init.commands.counts();
+        counters.insert("commands_open".to_owned(), open as u64);
+        counters.insert("commands_unknown".to_owned(), watched as u64);
+        if let Some(keeper) = &self.init.keeper {
+            let status = keeper.status();
+            counters.insert("saved".to_owned(), status.saved);
+            counters.insert("save_failed".to_owned(), status.failures);
+            counters.insert("log_records".to_owned(), status.appended);
+            counters.insert("telemetry_stored".to_owned(), status.telemetry);
+        }
+    }
+
+    /// What the keeper and the way out say, into the view.
+    fn watch_disk(&mut self) {
+        let now = self.init.clock.now();
+        let book = &mut self.init.book;
+        if let Some(keeper) = &self.init.keeper {
+            let mut status = keeper.status();
+            let failing = status.failing.as_ref().map(|(_, why)| {
+                format!("the store fails to {why}; what must be kept waits in memory")
+            });
+            let changed = std::mem::take(&mut status.changed);
+            let queues: Vec<_> = changed
+                .into_iter()
+                .filter_map(|device| Some((status.queues.get(&device)?.view, device)))
+                .collect();
+            let total = status.total.view;
+            drop(status);
+            let response = "make room on the disk or mend it; nothing needs to be restarted";
+            book.plant_alarm(DISK, failing.as_deref(), response, now);
+            book.spool(total, queues);
+        }
+        if let Some(northbound) = &self.init.northbound {
+            let view = northbound.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            book.northbound(view);
+        }
+    }
+
+    fn observed(&mut self, ix: DeviceIx, observed: Observed) {
+        if self.init.commands.watches() {
+            let points = observed.points.iter().enumerate();
+            let seen: Vec<PointSeen> = points
+                .filter_map(|(i, point)| {
+                    Some(PointSeen {
+                        point: plantwin_model::PointIx(i as u16),
+                        value: point.value.filter(|_| !point.quality.is_bad())?,
+                        received: point.received_time?,
+                    })
+                })
+                .collect();
+            self.init.commands.observed(ix, &seen);
+        }
+        self.init.book.observed(ix, observed);
+    }
+
+    fn receipt(&self, ix: DeviceIx, receipt: Option<u64>) -> Option<Receipted> {
+        let confirmed = self.init.confirmed.get(ix.index())?.clone()?;
+        Some(Receipted { confirmed, receipt: receipt? })
+    }
+
+    fn telemetry(&mut self, ix: DeviceIx, telemetry: Telemetry) {
+        let receipt = self.receipt(ix, telemetry.receipt);
+        // Without a store nothing outlives the process; what was told before is safe already.
+        let (Some(keeper), false) = (&self.init.keeper, telemetry.duplicate) else {
+            if let Some(receipt) = receipt {
+                receipt.confirmed.confirm(receipt.receipt);
+            }
+            return;
+        };
+        let names = self.init.book.points_of(ix);
+        let points = telemetry
+            .samples
+            .iter()
+            .filter_map(|s| {
+                Some(PointRecord {
+                    name: names.get(s.point.index())?.name.to_string(),
+                    value: s.value,
+                    quality: s.quality,
+                    measured: Some(s.source_time),
+                })
+            })
+            .collect();
+        let record = TelemetryRecord {
+            sequence: telemetry.sequence,
+            received: telemetry.received,
+            missing: telemetry.missing,
+            points,
+        };
+        let device = self.init.openers[ix.index()].0.clone();
+        keeper.keep(DurableJob::Telemetry { device, record, receipt });
+    }
+
+    fn set_aside(&mut self, ix: DeviceIx, letter: SetAside) {
+        let receipt = self.receipt(ix, letter.receipt);
+        let device = self.init.openers[ix.index()].0.clone();
+        match &self.init.keeper {
+            Some(keeper) => keeper.keep(DurableJob::Letter {
+                device,
+                id: letter.id,
+                change: LetterChange::Aside(postcard::to_allocvec(&letter).unwrap_or_default()),
+                receipt,
+            }),
+            None => {
+                if let Some(receipt) = receipt {
+                    receipt.confirmed.confirm(receipt.receipt);
+                }
+            }
+        }
+        self.init.book.set_aside(ix, &letter);
+    }
+
+    fn released(&mut self, ix: DeviceIx, id: u64) {
+        if let Some(keeper) = &self.init.keeper {
+            let device = self.init.openers[ix.index()].0.clone();
+            let change = LetterChange::Released;
+            keeper.keep(DurableJob::Letter { device, id, change, receipt: None });
+        }
+        self.init.book.released(ix, id);
+    }
+
+    fn note(&mut self, note: StationNote) {
+        let now = self.init.clock.now();
+        let book = &mut self.init.book;
+        match note {
+            StationNote::Guard { device, event } => match event {
+                GuardEvent::Crashed { panic, wait } => {
+                    tracing::error!(device = device.0, ?wait, "twin crashed: {panic}");
+                    *book.counters.entry("twin_crashes".to_owned()).or_default() += 1;
+                    book.crashed(device, panic);
+                }
+                GuardEvent::Restarted => book.given_up(device, None, now),
+                GuardEvent::GaveUp { panic } => {
+                    tracing::error!(device = device.0, "twin given up: {panic}");
+                    book.given_up(device, Some(panic), now);
+                }
+            },
+            StationNote::AcknowledgeGivenUp { device } => book.acknowledge_given_up(device, now),
+            StationNote::AcknowledgePlant { alarm } => book.acknowledge_plant(&alarm, now),
         }
     }
 }
@@ -94,9 +256,8 @@ impl Actor for Station {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.run_interval(PUBLISH_EVERY, |station, _| station.publish());
-        if let Some(notes) = self.notes.take() {
-            ctx.add_stream(tokio_stream::wrappers::ReceiverStream::new(notes));
-        }
+        // Made again after a restart; the letters themselves wait in the inbox.
+        ctx.add_message_stream(self.init.inbox.letters());
         self.publish();
     }
 }
@@ -124,39 +285,27 @@ impl Handler<Mail<TwinEvent>> for Station {
         };
         self.init.book.report.events += 1;
         match event {
-            TwinEvent::Observed(observed) => self.init.book.observed(ix, *observed),
-            TwinEvent::Alarms(alarms) => self.init.book.alarms(ix, alarms),
-            TwinEvent::Outcome { key, outcome } => self.init.outcomes.complete(key, outcome),
+            TwinEvent::Observed(observed) => self.observed(ix, *observed),
+            TwinEvent::Alarms(alarms) => {
+                let keeper = self.init.keeper.as_deref();
+                let id = &self.init.openers[ix.index()].0;
+                if let Some(shown) = self.alarms.take(keeper, ix, id, alarms) {
+                    self.init.book.alarms(ix, shown);
+                }
+            }
+            TwinEvent::Outcome { key, outcome } => {
+                if !self.init.commands.outcome(key, &outcome) {
+                    self.init.outcomes.complete(key, outcome);
+                }
+            }
             TwinEvent::Save(bytes) => {
-                if let Some(saver) = &self.init.saver {
-                    saver.save(id.clone(), bytes);
+                if let Some(keeper) = &self.init.keeper {
+                    keeper.save(self.init.openers[ix.index()].0.clone(), bytes);
                 }
             }
+            TwinEvent::Telemetry(telemetry) => self.telemetry(ix, telemetry),
+            TwinEvent::SetAside(letter) => self.set_aside(ix, letter),
+            TwinEvent::Released { id } => self.released(ix, id),
         }
     }
-}
-
-impl StreamHandler<StationNote> for Station {
-    fn handle(&mut self, note: StationNote, _: &mut Context<Self>) {
-        let now = self.init.clock.now();
-        match note {
-            StationNote::Guard { device, event } => match event {
-                GuardEvent::Crashed { panic, wait } => {
-                    tracing::error!(device = device.0, ?wait, "twin crashed: {panic}");
-                    *self.init.book.counters.entry("twin_crashes".to_owned()).or_default() += 1;
-                }
-                GuardEvent::Restarted => self.init.book.given_up(device, None, now),
-                GuardEvent::GaveUp { panic } => {
-                    tracing::error!(device = device.0, "twin given up: {panic}");
-                    self.init.book.given_up(device, Some(panic), now);
-                }
-            },
-            StationNote::AcknowledgeGivenUp { device } => {
-                self.init.book.acknowledge_given_up(device, now);
-            }
-        }
-    }
-
-    /// The end of the notes is the end of the plant, not of the station.
-    fn finished(&mut self, _: &mut Context<Self>) {}
 }

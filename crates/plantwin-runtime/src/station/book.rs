@@ -1,10 +1,13 @@
 //! The view as the station builds it: pure bookkeeping.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use plantwin_model::{
-    AlarmId, AlarmSource, AlarmState, AlarmView, DeviceIx, LinkView, MailboxView, Mode, PathView,
-    PlantSpec, PlantView, PointView, Priority, SessionView, Timestamp, TwinState, TwinTable,
+    AlarmId, AlarmSource, AlarmState, AlarmView, Delivery, DeviceId, DeviceIx, LinkView, MailboxView, Mode, PathView,
+    PlantSpec, PlantView, PointView, Priority, SessionView, SetAsideView, SpoolView, Timestamp, TwinState, TwinTable,
     TwinView, TypeView, ZoneView,
 };
 use plantwin_twin::Observed;
@@ -23,14 +26,23 @@ pub struct StationReport {
 
 /// The plant as seen so far.
 pub(crate) struct Book {
-    spec: Arc<PlantSpec>,
-    view: PlantView,
+    pub(super) spec: Arc<PlantSpec>,
+    pub(super) view: PlantView,
     /// Alarms by twin, as the twins told them.
     alarms: BTreeMap<u32, Vec<AlarmView>>,
     /// Alarms of the guardian: twins that cannot speak for themselves.
     given_up: BTreeMap<u32, AlarmView>,
-    alarms_changed: bool,
-    changed: bool,
+    /// Alarms of the plant as a whole, by name.
+    pub(super) plant_alarms: BTreeMap<String, AlarmView>,
+    pub(super) alarms_changed: bool,
+    /// Letters that lie aside.
+    pub(super) letters: BTreeMap<(DeviceIx, u64), SetAsideView>,
+    pub(super) letters_changed: bool,
+    /// The last panic of each twin that had one.
+    pub(super) panics: BTreeMap<DeviceIx, String>,
+    /// Devices of durable delivery.
+    pub(super) durable: HashMap<DeviceId, DeviceIx>,
+    pub(super) changed: bool,
     started: Timestamp,
     pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) report: StationReport,
@@ -78,8 +90,15 @@ impl Book {
             .iter()
             .map(|z| ZoneView { id: z.id.clone(), title: z.title.clone() })
             .collect();
+        let durable: HashMap<_, _> = spec
+            .devices
+            .iter()
+            .filter(|d| d.delivery == Delivery::Durable)
+            .map(|d| (d.id.clone(), d.ix))
+            .collect();
         let view = PlantView {
             now,
+            spool: (!durable.is_empty()).then(SpoolView::default),
             link: LinkView::Live,
             zones,
             types: Arc::new(types),
@@ -92,7 +111,12 @@ impl Book {
             view,
             alarms: BTreeMap::new(),
             given_up: BTreeMap::new(),
+            plant_alarms: BTreeMap::new(),
             alarms_changed: false,
+            letters: BTreeMap::new(),
+            letters_changed: false,
+            panics: BTreeMap::new(),
+            durable,
             changed: true,
             started: now,
             counters: BTreeMap::new(),
@@ -116,7 +140,6 @@ impl Book {
             rank,
             switches,
         });
-        let (depth, handled, refused) = observed.mailbox;
         let twin = TwinView {
             id: old.id.clone(),
             zone: old.zone.clone(),
@@ -127,13 +150,7 @@ impl Book {
             since: observed.since,
             path,
             session: observed.session,
-            mailbox: MailboxView {
-                depth,
-                capacity: old.mailbox.capacity,
-                handled,
-                refused,
-                ..MailboxView::default()
-            },
+            mailbox: observed.mailbox,
             energy_joules: observed.energy_joules,
             budget_joules: old.budget_joules,
             bytes: observed.bytes,
@@ -202,9 +219,12 @@ impl Book {
         }
         if std::mem::take(&mut self.alarms_changed) {
             let mut all: Vec<AlarmView> =
-                self.alarms.values().flatten().chain(self.given_up.values()).cloned().collect();
+                self.alarms.values().flatten().chain(self.given_up.values()).chain(self.plant_alarms.values()).cloned().collect();
             all.sort_by(|a, b| b.raised.cmp(&a.raised).then_with(|| a.id.cmp(&b.id)));
             self.view.alarms = all.into();
+        }
+        if std::mem::take(&mut self.letters_changed) {
+            self.view.set_aside = self.letters.values().cloned().collect();
         }
         self.changed = false;
         self.report.snapshots += 1;

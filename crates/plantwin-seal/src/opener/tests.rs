@@ -265,6 +265,25 @@ fn an_envelope_in_flight_opens_again_and_no_other_does() {
 }
 
 #[test]
+fn the_bytes_of_an_envelope_in_flight_can_be_had_after_its_deadline_and_of_no_other() {
+    let (mut tank, mut pump) = sessions();
+    let sealed = tank.sealer.seal(&report(1), Lane::Command, Some(at(2)), at(0)).unwrap();
+    assert_eq!(pump.opener.reopen_bytes(&sealed), Err(SealError::NotInFlight(0)));
+    let scratch = &mut Vec::new();
+    pump.opener.open_ref(&sealed, scratch, at(0)).unwrap();
+    assert_eq!(pump.opener.reopen(&sealed, scratch, at(9)), Err(SealError::Deadline));
+    let bytes = pump.opener.reopen_bytes(&sealed).unwrap();
+    assert_eq!(postcard::from_bytes(&bytes), Ok(report(1)));
+    assert_eq!(pump.opener.in_flight(), 1, "it stays in flight");
+    let mut altered = sealed.as_bytes().to_vec();
+    altered[50] ^= 1;
+    let altered = Sealed::<Report>::from_bytes(altered).unwrap();
+    assert_eq!(pump.opener.reopen_bytes(&altered), Err(SealError::Tag));
+    pump.opener.acknowledge(0).unwrap();
+    assert_eq!(pump.opener.reopen_bytes(&sealed), Err(SealError::NotInFlight(0)));
+}
+
+#[test]
 fn redelivery_checks_every_bit_as_the_first_delivery_does() {
     let (mut tank, mut pump) = sessions();
     let sealed = seal(&mut tank.sealer, 1, 0);

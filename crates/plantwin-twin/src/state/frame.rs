@@ -9,7 +9,7 @@ use plantwin_watch::{Changes, Condition};
 
 use super::{Effect, Effects, PointState, Reason, TwinCore};
 use crate::{
-    FlowMail, FrameMail, Reading, Session, TwinPlan,
+    FlowMail, FrameMail, Reading, Session, Telemetry, TwinPlan,
     session::{Admission, is_past},
 };
 
@@ -27,28 +27,40 @@ impl TwinCore {
         out: &mut Effects,
     ) {
         self.pay(plan, &mail.traffic, now);
-        self.take_frame(plan, &mail.frame, now, out);
+        self.take_frame(plan, &mail.frame, mail.receipt, now, out);
     }
 
     pub(super) fn take_frame(
         &mut self,
         plan: &TwinPlan,
         frame: &Frame,
+        receipt: Option<u64>,
         now: Timestamp,
         out: &mut Effects,
     ) {
         let past = frame.is_past();
+        let mut telemetry = plan.durable().then(|| Telemetry::of(frame, receipt));
         match self.session.admit(frame, now) {
-            Admission::Fresh => {}
-            Admission::Duplicate => return,
-            Admission::Unauthenticated => {
-                // The first values often overtake the session's answer: the newest is kept, but
-                // none of the past in place of a live one.
-                if self.path.is_some() && !(past && self.held.is_some()) {
-                    self.held = Some(Box::new(frame.clone()));
+            Admission::Fresh { missing } => {
+                if let Some(telemetry) = &mut telemetry {
+                    telemetry.missing = missing;
+                }
+            }
+            Admission::Late => {
+                if let Some(mut telemetry) = telemetry {
+                    telemetry.record(plan, frame);
+                    self.tell_telemetry(telemetry, out);
                 }
                 return;
             }
+            Admission::Duplicate => {
+                if let Some(mut telemetry) = telemetry {
+                    telemetry.duplicate = true;
+                    self.tell_telemetry(telemetry, out);
+                }
+                return;
+            }
+            Admission::Unauthenticated => return self.hold(plan, frame, receipt),
         }
         let mut changes = Changes::new();
         let mut not_finite = None;
@@ -62,7 +74,11 @@ impl TwinCore {
         }
         for sample in &frame.samples {
             let Some(spec) = plan.device.kind.points.get(sample.point.index()) else { continue };
-            match Session::open(sample, spec, frame.received) {
+            let opened = Session::open(sample, spec, frame.received);
+            if let Some(telemetry) = &mut telemetry {
+                telemetry.add(sample, &opened);
+            }
+            match opened {
                 Ok(reading) if is_past(reading.quality()) => self.recall(sample, &reading),
                 Ok(reading) => {
                     seen_finite = true;
@@ -103,6 +119,9 @@ impl TwinCore {
             self.settle(now);
         }
         self.on_alarms(plan, &changes, now, out);
+        if let Some(telemetry) = telemetry {
+            self.tell_telemetry(telemetry, out);
+        }
         if !plan.outflows.is_empty() {
             out.push(Effect::Feed);
         }

@@ -28,6 +28,12 @@ impl TwinCore {
             }
             None => self.enter(TwinState::Bound, Reason::AwaitingValues, now),
         }
+        if plan.native() {
+            // Nobody proved whose they are, and over the new connection nobody can any more.
+            self.release_held(plan);
+        } else {
+            self.take_held(plan, now, out);
+        }
         self.dirty = true;
         self.observe_now(plan, now, out);
     }
@@ -45,14 +51,15 @@ impl TwinCore {
         self.on_alarms(plan, &changes, now, out);
         self.path = None;
         self.session.end();
-        self.held = None;
+        self.release_held(plan);
         for point in &mut self.points {
             if point.value.is_some() {
                 point.quality = Quality::Bad(Flaw::CommLost);
             }
         }
         for write in std::mem::take(&mut self.waiting) {
-            Self::fail(write.key, "the connection to the device broke before it answered", out);
+            let reason = "the connection to the device broke before it answered";
+            Self::unknown(write.key, reason, out);
         }
         self.enter(TwinState::Down, Reason::Text(reason.to_owned()), now);
         self.observe_now(plan, now, out);
@@ -81,15 +88,13 @@ impl TwinCore {
                     self.enter(TwinState::Bound, Reason::AwaitingValues, now);
                 }
                 self.on_alarms(plan, &changes, now, out);
-                if let Some(frame) = self.held.take() {
-                    self.take_frame(plan, &frame, now, out);
-                }
+                self.take_held(plan, now, out);
             }
             Err(reason) => {
                 let text = format!("session refused: {reason}");
                 self.alarms.raise(Condition::Session, &text, now, &mut changes);
                 self.on_alarms(plan, &changes, now, out);
-                self.held = None;
+                self.release_held(plan);
                 for point in &mut self.points {
                     point.quality = Quality::Bad(Flaw::Unauthenticated);
                 }

@@ -4,6 +4,7 @@ mod command;
 mod frame;
 mod link;
 mod observe;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod vital;
@@ -64,12 +65,26 @@ pub struct TwinCore {
     datagrams: bool,
     restarts: u32,
     waiting: SmallVec<[PendingWrite; 1]>,
-    held: Option<Box<plantwin_adapter::Frame>>,
+    /// Frames that wait for the session to open: the newest one, or all of a device of durable
+    /// delivery.
+    held: Vec<Held>,
+    /// Commands of which a second letter must have no effect, until they expire.
+    known: Vec<(u64, Timestamp)>,
+    /// Frames lost since the last telemetry.
+    missing: u64,
     dirty: bool,
     observed_at: Timestamp,
     save_at: Option<Timestamp>,
-    /// What the station could not take; told again at the next deadline.
+    /// What the station could not take; told again, in order, at `retell_at`.
     untold: Vec<TwinEvent>,
+    retell_at: Option<Timestamp>,
+}
+
+/// A frame that waits for the session to open.
+#[derive(Clone, PartialEq, Debug)]
+struct Held {
+    frame: plantwin_adapter::Frame,
+    receipt: Option<u64>,
 }
 
 /// Why a twin is in its state; turned into text only when shown.
@@ -152,11 +167,14 @@ impl TwinCore {
             datagrams: false,
             restarts: 0,
             waiting: SmallVec::new(),
-            held: None,
+            held: Vec::new(),
+            known: Vec::new(),
+            missing: 0,
             dirty: true,
             observed_at: Timestamp(i64::MIN),
             save_at: None,
             untold: Vec::new(),
+            retell_at: None,
         }
     }
 
@@ -185,6 +203,10 @@ impl TwinCore {
                 out.push(Effect::Tell(TwinEvent::Save(self.vital(plan).to_bytes())));
                 out.push(Effect::Tell(TwinEvent::Outcome { key, outcome: Outcome::Done }));
             }
+            TwinMail::Retry { key, .. } | TwinMail::Drop { key, .. } => {
+                // The shell keeps what is set aside; here there is none.
+                Self::refuse(key, "no such letter", out);
+            }
         }
     }
 
@@ -195,7 +217,7 @@ impl TwinCore {
         self.alarms.tick(now, &mut changes);
         self.on_alarms(plan, &changes, now, out);
         self.renew_session(plan, now, out);
-        self.retell(out);
+        self.retell(now, out);
         if self.save_at.is_some_and(|at| at <= now) {
             self.save_at = None;
             out.push(Effect::Tell(TwinEvent::Save(self.vital(plan).to_bytes())));
@@ -214,25 +236,26 @@ impl TwinCore {
         sooner(self.next_stale(plan));
         sooner(self.session.renew_at());
         sooner(self.save_at);
-        sooner((!self.untold.is_empty()).then(|| self.observed_at.plus(OBSERVE_EVERY)));
+        sooner(self.retell_at);
         sooner(self.dirty.then(|| self.observed_at.plus(OBSERVE_EVERY)));
         next
     }
 
-    /// The guardian restarted the twin. `set_aside` says that a letter was put away for good.
+    /// The guardian restarted the twin. `set_aside` is what the alarm says if a letter was put
+    /// away.
     pub fn on_restarted(
         &mut self,
         plan: &TwinPlan,
-        set_aside: bool,
+        set_aside: Option<&str>,
         now: Timestamp,
         out: &mut Effects,
     ) {
         self.restarts += 1;
-        if set_aside {
+        if let Some(text) = set_aside {
             let mut changes = Changes::new();
-            let text = "a letter crashed the twin twice and was set aside";
             self.alarms.raise(Condition::Supervision, text, now, &mut changes);
-            self.on_alarms(plan, &changes, now, out);
+            // Told also if it was active before: its text has changed.
+            self.tell_alarms(plan, now, out);
         }
         self.dirty = true;
         self.observe_if_due(plan, now, out);
@@ -250,11 +273,19 @@ impl TwinCore {
     }
 
     fn on_alarms(&mut self, plan: &TwinPlan, changes: &Changes, now: Timestamp, out: &mut Effects) {
-        if changes.is_empty() {
-            return;
+        if !changes.is_empty() {
+            self.tell_alarms(plan, now, out);
         }
-        let views = self.alarms.active().collect();
-        out.push(Effect::Tell(TwinEvent::Alarms(views)));
+    }
+
+    /// Alarms are told before anything else of the same letter, the newest list in place of an
+    /// older one, and saved at once.
+    fn tell_alarms(&mut self, plan: &TwinPlan, now: Timestamp, out: &mut Effects) {
+        let told = Effect::Tell(TwinEvent::Alarms(self.alarms.active().collect()));
+        match out.iter_mut().find(|e| matches!(e, Effect::Tell(TwinEvent::Alarms(_)))) {
+            Some(older) => *older = told,
+            None => out.insert(0, told),
+        }
         if plan.saves {
             self.save_at = Some(now);
         }
@@ -262,6 +293,16 @@ impl TwinCore {
 
     fn fail(key: u64, reason: &str, out: &mut Effects) {
         let outcome = Outcome::Failed { reason: reason.to_owned() };
+        out.push(Effect::Tell(TwinEvent::Outcome { key, outcome }));
+    }
+
+    fn refuse(key: u64, reason: &str, out: &mut Effects) {
+        let outcome = Outcome::Refused { reason: reason.to_owned() };
+        out.push(Effect::Tell(TwinEvent::Outcome { key, outcome }));
+    }
+
+    fn unknown(key: u64, reason: &str, out: &mut Effects) {
+        let outcome = Outcome::Unknown { reason: reason.to_owned() };
         out.push(Effect::Tell(TwinEvent::Outcome { key, outcome }));
     }
 
@@ -292,10 +333,13 @@ impl Clone for TwinCore {
             restarts: self.restarts,
             waiting: self.waiting.clone(),
             held: self.held.clone(),
+            known: self.known.clone(),
+            missing: self.missing,
             dirty: self.dirty,
             observed_at: self.observed_at,
             save_at: self.save_at,
             untold: self.untold.clone(),
+            retell_at: self.retell_at,
         }
     }
 
@@ -320,9 +364,12 @@ impl Clone for TwinCore {
         self.restarts = source.restarts;
         self.waiting.clone_from(&source.waiting);
         self.held.clone_from(&source.held);
+        self.known.clone_from(&source.known);
+        self.missing = source.missing;
         self.dirty = source.dirty;
         self.observed_at = source.observed_at;
         self.save_at = source.save_at;
         self.untold.clone_from(&source.untold);
+        self.retell_at = source.retell_at;
     }
 }

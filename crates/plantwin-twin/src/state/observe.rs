@@ -1,9 +1,13 @@
 //! What the twin shows of itself, and when.
 
-use plantwin_model::{PointIx, PointView, Timestamp};
+use plantwin_model::{MailboxView, PointIx, PointView, Timestamp};
+use plantwin_seal::Lane;
 
 use super::{Effect, Effects, OBSERVE_EVERY, PointState, Reason, TwinCore};
-use crate::{Observed, TwinEvent, TwinPlan};
+use crate::{MAX_RECEIPTS, Observed, TwinEvent, TwinPlan};
+
+/// Outcomes that wait to be told again.
+const MAX_OUTCOMES: usize = 256;
 
 impl TwinCore {
     /// Shows a change now, unless it showed one a moment ago: then [`TwinCore::next_deadline`]
@@ -20,22 +24,74 @@ impl TwinCore {
         out.push(Effect::Tell(TwinEvent::Observed(Box::new(self.observed(plan)))));
     }
 
-    /// The station's mailbox was full: what must not be lost is told again.
-    pub fn not_told(&mut self, event: TwinEvent, now: Timestamp) {
+    /// The station's mailbox was full: what must not be lost is told again, in order. Returns how
+    /// many frames were shed to stay within bounds; the next telemetry tells of them as missing.
+    pub fn not_told(&mut self, event: TwinEvent, now: Timestamp) -> u64 {
+        let mut shed = 0;
         match event {
-            TwinEvent::Observed(_) => self.dirty = true,
-            TwinEvent::Save(_) => self.save_at = Some(now.plus(OBSERVE_EVERY)),
-            // A newer list of alarms stands for the older.
-            TwinEvent::Alarms(_) => {
-                self.untold.retain(|e| !matches!(e, TwinEvent::Alarms(_)));
-                self.untold.push(event);
+            TwinEvent::Observed(_) => {
+                self.dirty = true;
+                self.observed_at = now;
+                return 0;
             }
-            TwinEvent::Outcome { .. } => self.untold.push(event),
+            TwinEvent::Save(_) => {
+                self.save_at = Some(now.plus(OBSERVE_EVERY));
+                return 0;
+            }
+            // A newer list of alarms stands for the older.
+            TwinEvent::Alarms(_) => self.untold.retain(|e| !matches!(e, TwinEvent::Alarms(_))),
+            TwinEvent::Telemetry(_) => shed = self.make_room(),
+            TwinEvent::Outcome { .. } => self.forget_outcome(),
+            TwinEvent::SetAside(_) | TwinEvent::Released { .. } => {}
         }
-        self.observed_at = now;
+        self.untold.push(event);
+        self.retell_at = Some(now.plus(OBSERVE_EVERY));
+        shed
     }
 
-    pub(super) fn retell(&mut self, out: &mut Effects) {
+    /// Whether something of this lane waits to be told again: what is new must wait behind it.
+    pub(crate) fn is_untold(&self, lane: Lane) -> bool {
+        self.untold.iter().any(|e| e.lane() == lane)
+    }
+
+    /// Forgets the oldest untold outcome, if the bound is reached: whoever asked has long given up
+    /// waiting when so many were not taken.
+    fn forget_outcome(&mut self) {
+        let mut outcomes =
+            (0..self.untold.len()).filter(|&i| matches!(self.untold[i], TwinEvent::Outcome { .. }));
+        if let (Some(oldest), true) = (outcomes.next(), outcomes.count() + 1 >= MAX_OUTCOMES) {
+            self.untold.remove(oldest);
+        }
+    }
+
+    /// Sheds the oldest untold frame that nobody keeps, if the bound is reached. Those with a
+    /// receipt stay: the line never has more than [`MAX_RECEIPTS`] of them unconfirmed.
+    fn make_room(&mut self) -> u64 {
+        let frames = self.untold.iter().filter(|e| matches!(e, TwinEvent::Telemetry(_))).count();
+        let unkept = |e: &TwinEvent| matches!(e, TwinEvent::Telemetry(t) if t.receipt.is_none());
+        if frames < MAX_RECEIPTS {
+            return 0;
+        }
+        let Some(place) = self.untold.iter().position(unkept) else { return 0 };
+        let TwinEvent::Telemetry(gone) = self.untold.remove(place) else { return 0 };
+        // The gap stands where the frame was: in the next one, or in the next to come.
+        let lost = gone.missing + 1;
+        let next = self.untold[place..].iter_mut().find_map(|e| match e {
+            TwinEvent::Telemetry(t) => Some(t),
+            _ => None,
+        });
+        match next {
+            Some(next) => next.missing += lost,
+            None => self.missing += lost,
+        }
+        1
+    }
+
+    pub(super) fn retell(&mut self, now: Timestamp, out: &mut Effects) {
+        if self.retell_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.retell_at = None;
         for event in std::mem::take(&mut self.untold) {
             // The list of alarms may be older than the alarms are now.
             let event = match event {
@@ -54,7 +110,7 @@ impl TwinCore {
             since: self.since,
             path: self.path.clone(),
             session: self.session.view(),
-            mailbox: (0, 0, 0),
+            mailbox: MailboxView::default(),
             energy_joules: self.ledger.total().get(),
             bytes: self.ledger.bytes(),
             restarts: self.restarts,

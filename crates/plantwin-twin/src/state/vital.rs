@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plantwin_energy::Ledger;
-use plantwin_model::{Flaw, Quality, Timestamp};
+use plantwin_model::{AlarmView, Flaw, Quality, Timestamp};
 use plantwin_watch::BankSnapshot;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ pub struct Vital {
     alarms: BankSnapshot,
     ledger: Ledger,
     points: Vec<VitalPoint>,
+    /// Sequence number and source time of the last frame told, for a device of durable delivery.
+    recorded: Option<(u64, Timestamp)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,6 +61,7 @@ impl TwinCore {
                     received: p.received,
                 })
                 .collect(),
+            recorded: self.session.recorded().filter(|_| plan.durable()),
         }
     }
 
@@ -81,10 +84,31 @@ impl TwinCore {
                 }
             }
         }
+        if let Some(recorded) = vital.recorded.filter(|_| plan.durable()) {
+            self.session.restore(recorded);
+        }
         let views: Vec<_> = self.alarms.active().collect();
         if !views.is_empty() {
             out.push(Effect::Tell(TwinEvent::Alarms(views)));
         }
         self.observe_now(plan, now, out);
+    }
+
+    /// Takes up alarms that an earlier run of the process told: what it saved may be older than
+    /// they are. Those whose condition is gone return to normal by the usual rules.
+    pub fn adopt(
+        &mut self,
+        plan: &TwinPlan,
+        told: &[AlarmView],
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        let mut adopted = false;
+        for view in told {
+            adopted |= self.alarms.adopt(view);
+        }
+        if adopted {
+            self.tell_alarms(plan, now, out);
+        }
     }
 }

@@ -287,3 +287,76 @@ fn a_plan_is_shared_and_time_near_the_end_of_its_range_does_not_overflow() {
     }
     assert_eq!(bank.active().count(), 2);
 }
+
+#[test]
+fn an_alarm_that_was_told_is_taken_up_and_returns_by_the_usual_rules() {
+    let mut told = prompt().bank;
+    let mut out = Changes::new();
+    told.on_value(LEVEL, 19.0, Quality::Good, Timestamp::from_millis(5_000), &mut out);
+    told.raise(Condition::CommLoss, "cable cut", Timestamp::from_millis(6_000), &mut out);
+    let views: Vec<_> = told.active().collect();
+
+    let mut bank = prompt().bank;
+    for view in &views {
+        assert!(bank.adopt(view));
+        assert!(!bank.adopt(view), "once");
+    }
+    assert_eq!(bank.active().collect::<Vec<_>>(), views);
+    // A newer word of the same alarm counts, an older one does not.
+    let mut newer = views[0].clone();
+    newer.state = AlarmState::Acknowledged;
+    newer.since = Timestamp::from_millis(7_000);
+    assert!(bank.adopt(&newer));
+    assert!(!bank.adopt(&views[0]));
+    let kept = bank.snapshot();
+    let mut stored = prompt().bank;
+    stored.restore(kept);
+    assert_eq!(stored.active().collect::<Vec<_>>(), bank.active().collect::<Vec<_>>());
+
+    let mut out = Changes::new();
+    bank.on_value(LEVEL, 12.0, Quality::Good, Timestamp::from_millis(8_000), &mut out);
+    bank.clear(Condition::CommLoss, "", Timestamp::from_millis(8_000), &mut out);
+    let left: Vec<_> = bank.active().map(|a| (a.source, a.state)).collect();
+    let expected = [(AlarmSource::CommLoss, AlarmState::ReturnedUnacknowledged)];
+    assert_eq!(left, expected, "the acknowledged one is normal again");
+    // Raised anew it speaks of the new value.
+    bank.on_value(LEVEL, 19.5, Quality::Good, Timestamp::from_millis(9_000), &mut out);
+    assert!(bank.active().any(|a| a.text.contains("19.5")));
+}
+
+#[test]
+fn a_residual_alarm_of_an_earlier_run_waits_for_nobody_but_the_operator() {
+    let mut bank = prompt().bank;
+    let (alarm, ..) = bank.plan().residuals().next().expect("a modelled point");
+    let name = bank.plan().get(alarm).unwrap().name.to_string();
+    bank.live.push(crate::bank::Live {
+        alarm,
+        state: Some(AlarmState::Unacknowledged),
+        since: Timestamp(1),
+        raised: Timestamp(1),
+        due: None,
+        value: 3.0,
+        note: None,
+    });
+    let view = bank.view(alarm).unwrap();
+    let mut next = prompt().bank;
+    assert!(next.adopt(&view));
+    // Its band is learnt afresh, so nothing would ever clear it.
+    assert_eq!(next.state(alarm), Some(AlarmState::ReturnedUnacknowledged));
+    next.acknowledge(&name, Timestamp(2), &mut Changes::new()).unwrap();
+    assert_eq!(next.state(alarm), None);
+}
+
+#[test]
+fn alarms_of_strangers_and_of_names_that_are_gone_are_not_taken_up() {
+    let mut told = prompt().bank;
+    told.raise(Condition::CommLoss, "cable cut", Timestamp(1), &mut Changes::new());
+    let view = told.active().next().unwrap();
+    for id in ["tank2.comm-loss", "tank1.no_such", "tank1", "", "tank1comm-loss"] {
+        let mut odd = view.clone();
+        odd.id = plantwin_model::AlarmId::new(id.to_owned());
+        let mut bank = prompt().bank;
+        assert!(!bank.adopt(&odd), "{id}");
+        assert_eq!(bank.active().count(), 0);
+    }
+}

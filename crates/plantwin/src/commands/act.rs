@@ -1,9 +1,10 @@
 //! Acting on a running plant from the command line.
 
-use plantwin_model::{AlarmId, Outcome, Request, Role};
+use plantwin_adapter::SystemClock;
+use plantwin_model::{AlarmId, CommandKey, Outcome, Request, Role};
 
 use crate::{
-    cli::{AckArgs, CommandArgs, RestartArgs, Which},
+    cli::{AckArgs, CommandArgs, LetterArgs, RestartArgs, Which},
     control::{self, wire::Ask},
     exit::{Code, Failure},
 };
@@ -35,15 +36,28 @@ pub(crate) fn command(args: &CommandArgs) -> Result<Code, Failure> {
                 .failure("say either DEVICE COMMAND [POINT=VALUE ...] or DEVICE.POINT=VALUE"));
         }
     };
-    send(&args.which, request)
+    // Without a key a retry could act twice; a system without random numbers has no retry.
+    send(&args.which, args.key.or_else(control::random_key), request)
 }
 
 pub(crate) fn acknowledge(args: &AckArgs) -> Result<Code, Failure> {
-    send(&args.which, Request::Acknowledge { alarm: AlarmId::new(args.alarm.as_str()) })
+    send(&args.which, None, Request::Acknowledge { alarm: AlarmId::new(args.alarm.as_str()) })
 }
 
 pub(crate) fn restart(args: &RestartArgs) -> Result<Code, Failure> {
-    send(&args.which, Request::Restart { device: args.twin.as_str().into() })
+    send(&args.which, None, Request::Restart { device: args.twin.as_str().into() })
+}
+
+/// Hands a letter that was set aside to its twin again.
+pub(crate) fn retry_letter(args: &LetterArgs) -> Result<Code, Failure> {
+    let device = args.twin.as_str().into();
+    send(&args.which, None, Request::Retry { device, letter: args.id })
+}
+
+/// Forgets a letter that was set aside.
+pub(crate) fn drop_letter(args: &LetterArgs) -> Result<Code, Failure> {
+    let device = args.twin.as_str().into();
+    send(&args.which, None, Request::Drop { device, letter: args.id })
 }
 
 fn number(text: &str) -> Result<f64, Failure> {
@@ -54,10 +68,11 @@ fn number(text: &str) -> Result<f64, Failure> {
         .ok_or_else(|| Code::Usage.failure(format!("{text} is not a number")))
 }
 
-fn send(which: &Which, request: Request) -> Result<Code, Failure> {
+/// Sends a request; without a key it is made once and never again.
+fn send(which: &Which, key: Option<CommandKey>, request: Request) -> Result<Code, Failure> {
     let socket = control::find(which.attach.as_deref(), which.data.as_deref())?;
-    let what = Ask::Request { role: Role::Engineer, key: None, request };
-    match control::outcome_of(&socket, &what) {
+    let what = Ask::Request { role: Role::Engineer, key, request };
+    match control::outcome_of(&socket, &what, &SystemClock::new(1.0)) {
         Outcome::Done => {
             println!("done");
             Ok(Code::Ok)
@@ -67,6 +82,14 @@ fn send(which: &Which, request: Request) -> Result<Code, Failure> {
         Outcome::Expired => {
             Err(Code::Retry.failure("expired before it was sent; it had no effect"))
         }
-        Outcome::Unknown { reason } => Err(Code::Unavailable.failure(format!("unknown: {reason}"))),
+        Outcome::Unknown { reason } => {
+            let again = key.map_or_else(String::new, |key| {
+                format!(
+                    "\nask again with the same words and --key {key}: it acts once, however often \
+                     it is asked"
+                )
+            });
+            Err(Code::Unavailable.failure(format!("unknown: {reason}{again}")))
+        }
     }
 }

@@ -4,6 +4,7 @@ mod act;
 mod check;
 mod console;
 mod demo;
+mod mail;
 mod new;
 mod pictures;
 mod read;
@@ -13,7 +14,7 @@ mod tap;
 mod tui;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, MailCommand},
     exit::{Code, Failure},
 };
 
@@ -30,5 +31,9 @@ pub(crate) fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Act(args) => act::command(&args),
         Command::Ack(args) => act::acknowledge(&args),
         Command::Restart(args) => act::restart(&args),
+        Command::Mail(MailCommand::List(args)) => mail::list(&args),
+        Command::Mail(MailCommand::Show(args)) => mail::show(&args),
+        Command::Mail(MailCommand::Retry(args)) => act::retry_letter(&args),
+        Command::Mail(MailCommand::Drop(args)) => act::drop_letter(&args),
     }
 }

@@ -2,19 +2,25 @@
 
 use serde_json::Value;
 
+use super::mail;
 use crate::{
-    cli::StatusArgs,
+    cli::{StatusArgs, Which},
     control::{self, wire::Ask},
     exit::{Code, Failure, OrExit},
 };
 
-pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {
-    let socket = control::find(args.which.attach.as_deref(), args.which.data.as_deref())?;
+/// The state of a running plant, as JSON text.
+pub(super) fn fetch(which: &Which) -> Result<String, Failure> {
+    let socket = control::find(which.attach.as_deref(), which.data.as_deref())?;
     let mut lines = control::ask(&socket, &Ask::Status)?;
-    let line = lines
+    lines
         .next()
         .ok_or_else(|| Code::Unavailable.failure("the plant closed the connection"))?
-        .map_err(|e| Code::Unavailable.failure(format!("the plant did not answer: {e}")))?;
+        .map_err(|e| Code::Unavailable.failure(format!("the plant did not answer: {e}")))
+}
+
+pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {
+    let line = fetch(&args.which)?;
     if args.json {
         println!("{line}");
         return Ok(Code::Ok);
@@ -22,6 +28,9 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {
     let status: Value = serde_json::from_str(&line).or_exit(Code::Unavailable)?;
     let text = |v: &Value| v.as_str().unwrap_or("-").to_owned();
     println!("{}, up {:.0} s", text(&status["plant"]), status["uptime_s"].as_f64().unwrap_or(0.0));
+    if let Some(line) = waiting(&status) {
+        println!("{line}");
+    }
     for twin in status["twins"].as_array().into_iter().flatten() {
         let points: Vec<String> = twin["points"]
             .as_object()
@@ -49,7 +58,34 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {
             text(&alarm["text"])
         );
     }
+    for letter in status["set_aside"].as_array().into_iter().flatten() {
+        println!("! set aside: {}", mail::summary(letter));
+    }
     Ok(Code::Ok)
+}
+
+/// Durable telemetry that waits, and the way out for it, on one line.
+fn waiting(status: &Value) -> Option<String> {
+    let (spool, out) = (&status["spool"], &status["northbound"]);
+    let mut parts = Vec::new();
+    if spool.is_object() {
+        let n = |key: &str| spool[key].as_u64().unwrap_or(0);
+        parts.push(format!(
+            "{} records wait in {} of {} bytes, {} dropped",
+            n("records"),
+            n("bytes"),
+            n("capacity"),
+            n("dropped")
+        ));
+        parts.extend(spool["hours_left"].as_f64().map(|h| format!("{h:.1} h left")));
+    }
+    if out.is_object() {
+        let up = if out["up"] == true { "up" } else { "DOWN" };
+        let said = |key: &str| out[key].as_str().filter(|t| !t.is_empty()).map(mail::printable);
+        let words = [Some(format!("northbound {up}")), said("endpoint"), said("reason")];
+        parts.push(words.into_iter().flatten().collect::<Vec<_>>().join(", "));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn mark(point: &Value) -> String {

@@ -26,27 +26,34 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 const SILENCE: Duration = Duration::from_millis(1200);
 /// Time between attempts to reach a lost runtime.
 const RETRY_EVERY: Duration = Duration::from_millis(300);
+/// For this long after the connection was lost a request with a key is made again.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Asks once and returns the lines of the answer.
 pub(crate) fn ask(
     socket: &Path,
     what: &Ask,
 ) -> Result<impl Iterator<Item = std::io::Result<String>>, Failure> {
-    let unreachable = |e: std::io::Error| {
-        Code::Unavailable
-            .failure(format!("cannot reach the plant at {}: {e}; is it running?", socket.display()))
-    };
-    let stream = connect(socket, what).map_err(unreachable)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(unreachable)?;
+    let failed = |e: std::io::Error| Code::Unavailable.failure(unreachable(socket, &e));
+    let stream = connect(socket, what).map_err(failed)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(failed)?;
     Ok(BufReader::new(stream).lines())
+}
+
+fn unreachable(socket: &Path, error: &std::io::Error) -> String {
+    format!("cannot reach the plant at {}: {error}; is it running?", socket.display())
 }
 
 fn connect(socket: &Path, what: &Ask) -> std::io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
+    say(&mut stream, what)?;
+    Ok(stream)
+}
+
+fn say(stream: &mut UnixStream, what: &Ask) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
-    Ok(stream)
+    stream.write_all(&line)
 }
 
 /// A console's join to a running plant.
@@ -70,7 +77,7 @@ pub(crate) fn attach(
 ) -> Result<Attached, Failure> {
     let (publish, view) = watch::channel(Arc::new(PlantView::empty("...")));
     let stop = Arc::new(AtomicBool::new(false));
-    let commands = Arc::new(RemoteDesk { socket: socket.clone(), role });
+    let commands = Arc::new(RemoteDesk { socket: socket.clone(), role, clock: clock.clone() });
     let stopped = Arc::clone(&stop);
     std::thread::Builder::new()
         .name("attach".to_owned())
@@ -118,35 +125,93 @@ fn follow(
 struct RemoteDesk {
     socket: PathBuf,
     role: Role,
+    clock: Arc<dyn Clock>,
 }
 
 impl CommandSender for RemoteDesk {
     fn send_keyed(&self, key: Option<CommandKey>, request: Request) -> Receiver<Outcome> {
         let (reply, outcome) = sync_channel(1);
-        let socket = self.socket.clone();
+        let (socket, clock) = (self.socket.clone(), Arc::clone(&self.clock));
+        let acts = matches!(request, Request::Command { .. } | Request::Write { .. });
+        let key = key.or_else(|| acts.then(random_key).flatten());
         let what = Ask::Request { role: self.role, key, request };
         std::thread::spawn(move || {
             // The console may have been closed meanwhile.
-            let _ = reply.send(outcome_of(&socket, &what));
+            let _ = reply.send(outcome_of(&socket, &what, &*clock));
         });
         outcome
     }
 }
 
+/// A key that nobody else has; none if the system gives no random numbers.
+pub(crate) fn random_key() -> Option<CommandKey> {
+    plantwin_seal::random_bytes().ok().map(|bytes| CommandKey(u128::from_le_bytes(bytes)))
+}
+
+/// What came of asking once.
+enum Attempt {
+    Answered(Outcome),
+    /// Nothing was sent.
+    Unreached(String),
+    /// Sent, at least in part, and no answer came.
+    Lost(String),
+}
+
 /// Makes a request and waits for its outcome.
-pub(crate) fn outcome_of(socket: &Path, what: &Ask) -> Outcome {
-    let failed = |reason: String| Outcome::Failed { reason };
-    let mut lines = match ask(socket, what) {
-        Ok(lines) => lines,
-        Err(failure) => return failed(failure.error.to_string()),
+///
+/// One with a key is made again when the connection is lost before an answer came, as when the
+/// runtime restarts: the same key never acts twice. One without is left at that. A runtime that
+/// came back may find out only after a while whether the device acted: it is asked until then.
+pub(crate) fn outcome_of(socket: &Path, what: &Ask, clock: &dyn Clock) -> Outcome {
+    let unknown = |reason: String| Outcome::Unknown {
+        reason: format!("{reason}; whether the device acted cannot be told"),
     };
-    match lines.next() {
-        Some(Ok(line)) => match serde_json::from_str(&line) {
-            Ok(Say::Outcome { outcome }) => outcome,
-            Ok(Say::Error { text }) => failed(text),
-            Ok(_) | Err(_) => failed("the plant gave an answer that makes no sense".to_owned()),
-        },
-        Some(Err(error)) => failed(format!("the plant did not answer: {error}")),
-        None => failed("the plant closed the connection".to_owned()),
+    let mut last = match attempt(socket, what, ANSWER_WITHIN) {
+        Attempt::Answered(outcome) => return outcome,
+        Attempt::Unreached(reason) => return Outcome::Failed { reason },
+        Attempt::Lost(reason) => unknown(reason),
+    };
+    if matches!(what, Ask::Request { key: Some(_), .. }) {
+        let end = clock.now().plus(AGAIN_WITHIN);
+        loop {
+            let left = end.since(clock.now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::sleep(RETRY_EVERY.min(left));
+            match attempt(socket, what, left) {
+                Attempt::Answered(outcome @ Outcome::Unknown { .. }) => last = outcome,
+                Attempt::Answered(outcome) => return outcome,
+                Attempt::Unreached(_) => {}
+                Attempt::Lost(reason) => last = unknown(reason),
+            }
+        }
+    }
+    last
+}
+
+fn attempt(socket: &Path, what: &Ask, within: Duration) -> Attempt {
+    let mut stream = match UnixStream::connect(socket) {
+        Ok(stream) => stream,
+        Err(error) => return Attempt::Unreached(unreachable(socket, &error)),
+    };
+    let lost = |error: std::io::Error| Attempt::Lost(format!("the plant did not answer: {error}"));
+    let asked = say(&mut stream, what).and_then(|()| stream.set_read_timeout(Some(within)));
+    if let Err(error) = asked {
+        return lost(error);
+    }
+    let line = match BufReader::new(stream).lines().next() {
+        Some(Ok(line)) => line,
+        Some(Err(error)) => return lost(error),
+        None => return Attempt::Lost("the plant closed the connection".to_owned()),
+    };
+    match serde_json::from_str(&line) {
+        Ok(Say::Outcome { outcome }) => Attempt::Answered(outcome),
+        Ok(Say::Error { text }) => Attempt::Answered(Outcome::Failed { reason: text }),
+        Ok(_) | Err(_) => Attempt::Lost("the plant gave an answer that makes no sense".to_owned()),
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -9,6 +9,6 @@ mod server;
 pub(crate) mod status;
 pub(crate) mod wire;
 
-pub(crate) use client::{ask, attach, outcome_of};
+pub(crate) use client::{ask, attach, outcome_of, random_key};
 pub(crate) use place::{Place, find};
 pub(crate) use server::Server;

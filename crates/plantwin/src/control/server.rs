@@ -1,10 +1,15 @@
 //! The server's side of the control socket, on a thread of its own.
 
 use std::{
-    fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, thread::JoinHandle, time::Duration,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{Arc, mpsc::RecvTimeoutError},
+    thread::JoinHandle,
+    time::Duration,
 };
 
-use plantwin_model::{CommandSender, PlantView, Role};
+use plantwin_model::{CommandSender, Outcome, PlantView, Role};
 use plantwin_runtime::RunningPlant;
 use serde::Serialize;
 use tokio::{
@@ -28,6 +33,8 @@ const BLANK_EVERY: Duration = Duration::from_secs(3);
 /// A client that takes nothing for this long is dropped.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
+/// Longest wait for the outcome of a request.
+const OUTCOME_WITHIN: Duration = Duration::from_secs(10);
 /// A client that has not said what it wants by then gives its place to another.
 const ASK_WITHIN: Duration = Duration::from_secs(3);
 
@@ -73,6 +80,8 @@ impl Server {
                         _ = stopped => {}
                     }
                 });
+                // Whoever waits for an outcome asks the next runtime: it must not hold this one up.
+                runtime.shutdown_background();
             })
             .map_err(cannot)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
@@ -134,15 +143,17 @@ async fn client(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
             let (_, sender) =
                 desk.senders.iter().rev().find(|(r, _)| *r <= role).unwrap_or(&desk.senders[0]);
             let receiver = sender.send_keyed(key, request);
-            let outcome = tokio::task::spawn_blocking(move || {
-                receiver.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| {
-                    plantwin_model::Outcome::Unknown {
-                        reason: "no outcome came; whether the device acted is unknown".to_owned(),
-                    }
-                })
-            })
-            .await
-            .map_err(std::io::Error::other)?;
+            let waiting =
+                tokio::task::spawn_blocking(move || receiver.recv_timeout(OUTCOME_WITHIN));
+            let outcome = match waiting.await.map_err(std::io::Error::other)? {
+                Ok(outcome) => outcome,
+                Err(RecvTimeoutError::Timeout) => Outcome::Unknown {
+                    reason: "no outcome came in time; whether the device acted is unknown"
+                        .to_owned(),
+                },
+                // The runtime ends. Closing the connection makes a client with a key ask again.
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
             say(&mut write, &Say::Outcome { outcome }).await
         }
     }

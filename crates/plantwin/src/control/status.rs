@@ -6,8 +6,8 @@ use std::{
 };
 
 use plantwin_model::{
-    AlarmView, MailboxView, PathView, PlantView, PointInfo, PointView, Quality, SessionView,
-    Timestamp, TwinState, TwinView,
+    AlarmView, MailboxView, NorthboundView, PathView, PlantView, PointInfo, PointView, Quality,
+    SessionView, SetAsideView, SpoolView, Timestamp, TwinState, TwinView,
 };
 use serde::Serialize;
 
@@ -21,6 +21,41 @@ pub(crate) struct Status {
     alarms: Vec<AlarmStatus>,
     counters: BTreeMap<String, u64>,
     endpoints: Vec<EndpointStatus>,
+    spool: Option<SpoolStatus>,
+    northbound: Option<NorthboundStatus>,
+    set_aside: Vec<SetAsideStatus>,
+}
+
+/// Durable telemetry that waits: of one device, or of all.
+#[derive(Debug, Serialize)]
+struct SpoolStatus {
+    records: u64,
+    bytes: u64,
+    capacity: u64,
+    oldest: Option<String>,
+    hours_left: Option<f64>,
+    dropped: u64,
+}
+
+/// The way out for durable telemetry.
+#[derive(Debug, Serialize)]
+struct NorthboundStatus {
+    endpoint: String,
+    up: bool,
+    since: String,
+    reason: String,
+    sent: u64,
+}
+
+/// A letter that was set aside.
+#[derive(Debug, Serialize)]
+struct SetAsideStatus {
+    id: u64,
+    twin: String,
+    since: String,
+    lane: String,
+    text: String,
+    panic: String,
 }
 
 /// A server that plantwin itself started.
@@ -48,6 +83,7 @@ pub(crate) struct TwinStatus {
     budget_j: Option<f64>,
     bytes: u64,
     restarts: u32,
+    spool: Option<SpoolStatus>,
     points: BTreeMap<String, PointStatus>,
 }
 
@@ -107,6 +143,47 @@ impl Status {
                     address: address.clone(),
                 })
                 .collect(),
+            spool: view.spool.as_ref().map(SpoolStatus::of),
+            northbound: view.northbound.as_deref().map(NorthboundStatus::of),
+            set_aside: view.set_aside.iter().map(SetAsideStatus::of).collect(),
+        }
+    }
+}
+
+impl SpoolStatus {
+    fn of(spool: &SpoolView) -> Self {
+        Self {
+            records: spool.records,
+            bytes: spool.bytes,
+            capacity: spool.capacity,
+            oldest: spool.oldest.map(time),
+            hours_left: spool.hours_left,
+            dropped: spool.dropped,
+        }
+    }
+}
+
+impl NorthboundStatus {
+    fn of(northbound: &NorthboundView) -> Self {
+        Self {
+            endpoint: northbound.endpoint.clone(),
+            up: northbound.up,
+            since: time(northbound.since),
+            reason: northbound.reason.clone(),
+            sent: northbound.sent,
+        }
+    }
+}
+
+impl SetAsideStatus {
+    fn of(letter: &SetAsideView) -> Self {
+        Self {
+            id: letter.id,
+            twin: letter.twin.to_string(),
+            since: time(letter.since),
+            lane: letter.lane.clone(),
+            text: letter.text.clone(),
+            panic: letter.panic.clone(),
         }
     }
 }
@@ -129,6 +206,7 @@ impl TwinStatus {
             budget_j: twin.budget_joules,
             bytes: twin.bytes,
             restarts: twin.restarts,
+            spool: twin.spool.as_ref().map(SpoolStatus::of),
             points: infos
                 .iter()
                 .zip(&twin.points)
@@ -187,6 +265,10 @@ impl AlarmStatus {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
 
 /// RFC 3339 in UTC with milliseconds.
 pub(crate) fn time(t: Timestamp) -> String {

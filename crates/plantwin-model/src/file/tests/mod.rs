@@ -7,6 +7,7 @@ mod limits;
 mod robust;
 mod shipped;
 mod texts;
+mod upkeep;
 
 use std::{fmt::Write, sync::Arc};
 
@@ -46,6 +47,7 @@ static MQTT: ProtocolSchema = ProtocolSchema {
     point_settings: &[setting("topic", SettingKind::Text)],
     needs_addr: false,
     datagrams: false,
+    acknowledges: true,
     validate: qos_needs_a_topic,
     addresses,
 };
@@ -56,6 +58,7 @@ static COAP: ProtocolSchema = ProtocolSchema {
     point_settings: &[setting("path", SettingKind::Text)],
     needs_addr: true,
     datagrams: false,
+    acknowledges: false,
     validate: |_| Vec::new(),
     addresses,
 };
@@ -66,6 +69,7 @@ static OPCUA: ProtocolSchema = ProtocolSchema {
     point_settings: &[setting("node", SettingKind::Text)],
     needs_addr: true,
     datagrams: false,
+    acknowledges: false,
     validate: |_| Vec::new(),
     addresses,
 };

@@ -1,0 +1,26 @@
+//! The keeper: what must outlive the process goes to the disk here, and is acknowledged from
+//! here when it is safe.
+//!
+//! | what | lane | where | when the disk fails |
+//! |---|---|---|---|
+//! | alarms, steps of commands | A, C | log | whoever waits is told; what must be on record is tried again |
+//! | telemetry, letters set aside | T1 | spool, tree | waits, unconfirmed, so that its source keeps it |
+//! | state of twins | T0 | tree | the newest waits |
+//!
+//! Everything that waits goes out together, at most [`GROUP`] records of the first two kinds at
+//! a time, and is flushed once. Queues are bounded by who fills them: an open command has one
+//! step under way, a twin one list of alarms, a line 64 unconfirmed frames, a twin one state.
+//! Absent: what records say, sending telemetry on (`northbound`).
+
+mod queue;
+mod shell;
+mod status;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub(crate) use queue::{DurableJob, LetterChange, Receipted};
+pub(crate) use shell::{Keeper, KeeperPlace};
+
+/// Most records of alarms, commands and telemetry between two flushes.
+pub(crate) const GROUP: usize = 64;

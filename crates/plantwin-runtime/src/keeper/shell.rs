@@ -1,0 +1,225 @@
+//! Where the keeper runs: on a thread of its own, because a disk may take its time, or on the
+//! arbiter of a simulation, where the disk's time is simulated.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use plantwin_model::{Clock, DeviceId, SpoolSpec};
+use plantwin_store::{LogKind, Spool, Store};
+use tokio::sync::Notify;
+
+use super::{
+    queue::{Append, DurableJob, Queue, Then},
+    status::KeeperStatus,
+    work::Work,
+};
+
+/// Wait before what the disk refused is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// What a simulated disk takes for one group.
+const SIMULATED: Duration = Duration::from_millis(2);
+/// Attempts to write what is left when the keeper closes.
+const LAST_ATTEMPTS: u32 = 4;
+
+/// Where a keeper runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum KeeperPlace {
+    /// On a thread of its own.
+    Thread,
+    /// As a task of the current actix arbiter.
+    Here,
+}
+
+/// The way to the disk.
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Wakes the thread.
+    waiting: Condvar,
+    /// Wakes the task, and whoever sends telemetry on.
+    notify: Notify,
+    stored: Arc<Notify>,
+    work: Work,
+}
+
+impl Keeper {
+    /// Starts a keeper over a store and its spool.
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        spool: Spool,
+        limits: SpoolSpec,
+        clock: Arc<dyn Clock>,
+        place: KeeperPlace,
+    ) -> std::io::Result<Arc<Self>> {
+        let spool = Arc::new(Mutex::new(spool));
+        let status = Arc::new(Mutex::new(KeeperStatus::default()));
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            waiting: Condvar::new(),
+            notify: Notify::new(),
+            stored: Arc::new(Notify::new()),
+            work: Work { store, spool, limits, clock, status },
+        });
+        let known: Vec<_> = {
+            let spool = shared.work.spool.lock().unwrap_or_else(PoisonError::into_inner);
+            spool.queues().map(|(device, _)| DeviceId::from(device)).collect()
+        };
+        shared.work.count(known.into_iter());
+        let mine = Arc::clone(&shared);
+        let thread = match place {
+            KeeperPlace::Thread => Some(
+                std::thread::Builder::new()
+                    .name("keeper".to_owned())
+                    .spawn(move || run_thread(&mine))?,
+            ),
+            KeeperPlace::Here => {
+                actix::spawn(async move { run_task(&mine).await });
+                None
+            }
+        };
+        Ok(Arc::new(Self { shared, thread: Mutex::new(thread) }))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.shared.queue()
+    }
+
+    fn wake(&self) {
+        self.shared.waiting.notify_one();
+        self.shared.notify.notify_one();
+    }
+
+    /// A record for the log. `must`: it is tried again for as long as the disk refuses it.
+    pub(crate) fn append(&self, kind: LogKind, payload: Vec<u8>, must: bool, mut then: Then) {
+        let mut queue = self.queue();
+        if queue.closed {
+            drop(queue);
+            then(Err("write to the store: the plant is stopping".to_owned()));
+            return;
+        }
+        queue.urgent.push_back(Append { kind, payload, must, then, told: false });
+        drop(queue);
+        self.wake();
+    }
+
+    /// Telemetry or a letter.
+    pub(crate) fn keep(&self, job: DurableJob) {
+        let mut queue = self.queue();
+        if !queue.closed {
+            queue.durable.push_back(job);
+            drop(queue);
+            self.wake();
+        }
+    }
+
+    /// The state of a twin; a newer one takes the place of one that still waits.
+    pub(crate) fn save(&self, device: DeviceId, bytes: Vec<u8>) {
+        let mut queue = self.queue();
+        if !queue.closed {
+            queue.saves.insert(device, bytes);
+            drop(queue);
+            self.wake();
+        }
+    }
+
+    /// Lets go of telemetry that grew too old.
+    pub(crate) fn expire(&self) {
+        self.queue().expire = true;
+        self.wake();
+    }
+
+    /// Counts, and what the disk says.
+    pub(crate) fn status(&self) -> MutexGuard<'_, KeeperStatus> {
+        self.shared.work.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The spool, for sending on.
+    pub(crate) fn spool(&self) -> MutexGuard<'_, Spool> {
+        self.shared.work.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Telemetry of these devices was taken out of the spool.
+    pub(crate) fn recount(&self, devices: impl Iterator<Item = DeviceId>) {
+        self.shared.work.count(devices);
+    }
+
+    /// Resolves when something was stored since it was last awaited.
+    pub(crate) fn stored(&self) -> Arc<Notify> {
+        Arc::clone(&self.shared.stored)
+    }
+
+    /// Writes what still waits, then returns. What comes later is not taken.
+    pub(crate) fn close(&self) {
+        self.queue().closed = true;
+        self.wake();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic there was reported by the panic hook already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Each change of the queue is one call that leaves it whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes one group; `false` if the disk refused some of it.
+    fn turn(&self) -> bool {
+        let group = self.queue().take();
+        let left = self.work.carry_out(group);
+        let fine = left.urgent.is_empty() && left.durable.is_empty() && left.saves.is_empty();
+        self.queue().put_back(left);
+        self.stored.notify_one();
+        fine
+    }
+}
+
+fn run_thread(shared: &Shared) {
+    let mut failed = 0;
+    loop {
+        {
+            let mut queue = shared.queue();
+            while queue.is_empty() && !queue.closed {
+                queue = shared.waiting.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.closed && (queue.is_empty() || failed >= LAST_ATTEMPTS) {
+                return;
+            }
+            if failed > 0 {
+                let waited = shared.waiting.wait_timeout(queue, AGAIN);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+        failed = if shared.turn() { 0 } else { failed + 1 };
+    }
+}
+
+async fn run_task(shared: &Shared) {
+    loop {
+        {
+            let queue = shared.queue();
+            if queue.closed && queue.is_empty() {
+                return;
+            }
+            if queue.is_empty() {
+                drop(queue);
+                shared.notify.notified().await;
+                continue;
+            }
+        }
+        tokio::time::sleep(SIMULATED).await;
+        if !shared.turn() {
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One trip to the disk: a group is written, flushed and acknowledged.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use plantwin_model::{Clock, DeviceId, SpoolSpec, SpoolView};
+use plantwin_store::{
+    Spool, Store, StoreError, Write,
+    spool::{QueueStats, SpoolTotals},
+};
+
+use super::{
+    queue::{DurableJob, Group, LetterChange},
+    status::KeeperStatus,
+};
+use crate::assembly::{LETTERS, TWINS};
+
+/// The disk as the keeper sees it.
+pub(crate) struct Work {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) spool: Arc<Mutex<Spool>>,
+    pub(super) limits: SpoolSpec,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) status: Arc<Mutex<KeeperStatus>>,
+}
+
+impl Work {
+    /// Writes a group. What could not be written comes back.
+    pub(super) fn carry_out(&self, mut group: Group) -> Group {
+        let mut left = Group::default();
+        self.log(&mut group, &mut left);
+        let stored = self.store_durable(&group).and_then(|()| self.store_saves(&group));
+        let stored = stored.and_then(|()| {
+            let idle = group.durable.is_empty() && group.saves.is_empty() && !group.expire;
+            if idle { Ok(()) } else { self.store.flush() }
+        });
+        match stored {
+            Ok(()) => self.confirm(group),
+            Err(error) => {
+                self.failed(&error);
+                left.durable = group.durable;
+                left.saves = group.saves;
+                left.expire = group.expire;
+            }
+        }
+        if left.urgent.is_empty() && left.durable.is_empty() && left.saves.is_empty() {
+            self.status().failing = None;
+        }
+        left
+    }
+
+    fn status(&self) -> MutexGuard<'_, KeeperStatus> {
+        // Counts and times: whole at any moment.
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: &StoreError) {
+        let now = self.clock.now();
+        let mut status = self.status();
+        status.failures += 1;
+        let text = error.to_string();
+        match &mut status.failing {
+            Some((_, known)) => *known = text,
+            none => {
+                tracing::error!("failed to {text}");
+                *none = Some((now, text));
+            }
+        }
+    }
+
+    /// Alarms and steps of commands.
+    fn log(&self, group: &mut Group, left: &mut Group) {
+        if group.urgent.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let append = |a: &super::queue::Append| self.store.append(a.kind, now, &a.payload);
+        let results: Vec<_> = group.urgent.iter().map(append).collect();
+        let flushed = self.store.flush_log();
+        let flush_error = flushed.as_ref().err().map(ToString::to_string);
+        for (mut append, result) in group.urgent.drain(..).zip(results) {
+            let result = match (result, &flush_error) {
+                (Err(error), _) => {
+                    self.failed(&error);
+                    Err(error.to_string())
+                }
+                (Ok(_), Some(why)) => Err(why.clone()),
+                (Ok(_), None) => Ok(()),
+            };
+            let safe = result.is_ok();
+            self.status().appended += u64::from(safe);
+            if safe || !append.told {
+                (append.then)(result);
+            }
+            if !safe && append.must {
+                append.told = true;
+                left.urgent.push(append);
+            }
+        }
+        if let Err(error) = flushed {
+            self.failed(&error);
+        }
+    }
+
+    fn store_durable(&self, group: &Group) -> Result<(), StoreError> {
+        let mut telemetry = Vec::new();
+        let mut letters: Vec<(String, Option<&[u8]>)> = Vec::new();
+        for job in &group.durable {
+            match job {
+                DurableJob::Telemetry { device, record, .. } => {
+                    telemetry.push((device.as_str(), record.received, record.to_bytes()));
+                }
+                DurableJob::Letter { device, id, change, .. } => {
+                    let bytes = match change {
+                        LetterChange::Aside(bytes) => Some(bytes.as_slice()),
+                        LetterChange::Released => None,
+                    };
+                    letters.push((format!("{device}/{id:020}"), bytes));
+                }
+            }
+        }
+        if !telemetry.is_empty() {
+            let batch: Vec<_> = telemetry.iter().map(|(d, t, b)| (*d, *t, b.as_slice())).collect();
+            self.spool().append_batch(&batch)?;
+        }
+        if group.expire {
+            self.spool().expire(self.clock.now())?;
+        }
+        let writes: Vec<_> = letters
+            .iter()
+            .map(|(key, bytes)| match bytes {
+                Some(bytes) => Write::Put(key, bytes),
+                None => Write::Delete(key),
+            })
+            .collect();
+        if writes.is_empty() { Ok(()) } else { self.store.put_batch(LETTERS, &writes) }
+    }
+
+    fn store_saves(&self, group: &Group) -> Result<(), StoreError> {
+        if group.saves.is_empty() {
+            return Ok(());
+        }
+        let put = |(device, bytes): &'_ (DeviceId, Vec<u8>)| (device.clone(), bytes.clone());
+        let saves: Vec<_> = group.saves.iter().map(put).collect();
+        let writes: Vec<_> = saves.iter().map(|(d, b)| Write::Put(d.as_str(), b)).collect();
+        self.store.put_batch(TWINS, &writes)
+    }
+
+    fn spool(&self) -> MutexGuard<'_, Spool> {
+        // The spool changes its index only after the store has taken the change.
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything is on the disk: tell whoever waits.
+    fn confirm(&self, group: Group) {
+        let mut changed: BTreeMap<DeviceId, ()> = BTreeMap::new();
+        let mut telemetry = 0;
+        for job in group.durable {
+            let receipt = match job {
+                DurableJob::Telemetry { device, receipt, .. } => {
+                    changed.insert(device, ());
+                    telemetry += 1;
+                    receipt
+                }
+                DurableJob::Letter { receipt, .. } => receipt,
+            };
+            if let Some(receipt) = receipt {
+                receipt.confirmed.confirm(receipt.receipt);
+            }
+        }
+        {
+            let mut status = self.status();
+            status.saved += group.saves.len() as u64;
+            status.telemetry += telemetry;
+        }
+        if group.expire {
+            let all: Vec<_> = self.spool().queues().map(|(d, _)| DeviceId::from(d)).collect();
+            changed.extend(all.into_iter().map(|d| (d, ())));
+        }
+        self.count(changed.into_keys());
+    }
+
+    /// Brings the status up to date for these devices.
+    pub(crate) fn count(&self, devices: impl Iterator<Item = DeviceId>) {
+        let now = self.clock.now();
+        let spool = self.spool();
+        let mut status = self.status();
+        for device in devices {
+            let Some(stats) = spool.queue(device.as_str()) else { continue };
+            let view = queue_view(stats, self.limits.device_bytes);
+            status.queues.entry(device.clone()).or_default().update(view, now);
+            status.safe.insert(device.clone(), stats.next);
+            status.changed.insert(device);
+        }
+        let total = total_view(&spool.totals(), self.limits.total_bytes);
+        status.total.update(total, now);
+    }
+}
+
+fn queue_view(stats: &QueueStats, capacity: u64) -> SpoolView {
+    SpoolView {
+        records: stats.records,
+        bytes: stats.bytes,
+        capacity,
+        oldest: stats.oldest,
+        hours_left: None,
+        dropped: stats.dropped,
+    }
+}
+
+fn total_view(totals: &SpoolTotals, capacity: u64) -> SpoolView {
+    SpoolView {
+        records: totals.records,
+        bytes: totals.bytes,
+        capacity,
+        oldest: None,
+        hours_left: None,
+        dropped: totals.dropped,
+    }
+}

@@ -1,0 +1,97 @@
+//! Receipts of durable values: handed out by the line, confirmed by whoever stored them.
+//!
+//! A line has at most [`WINDOW`] receipts out; beyond that it takes nothing more from its
+//! connection. So a word of bits says which of them are confirmed, and a confirmation neither
+//! blocks nor gets lost. Absent: what the adapter calls the values, and the store.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Most receipts of a line that are not confirmed at the same time.
+const WINDOW: u64 = plantwin_twin::MAX_RECEIPTS as u64;
+/// One word of bits holds the window.
+const _: () = assert!(WINDOW == u64::BITS as u64);
+
+/// The receipts of one line, shared with whoever confirms them.
+#[derive(Debug, Default)]
+pub(crate) struct Confirmed {
+    state: Mutex<State>,
+    told: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The lowest receipt that is out.
+    first: u64,
+    /// The next to be handed out; less than `first + WINDOW` when it is.
+    next: u64,
+    /// Bit i: receipt `first + i` is confirmed.
+    done: u64,
+    /// Bit i: and the line has not collected it.
+    fresh: u64,
+}
+
+impl Confirmed {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under the lock can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The values with this receipt are safe. Never blocks for longer than a few instructions
+    /// take; what is not out (any more) is left alone.
+    pub(crate) fn confirm(&self, receipt: u64) {
+        let mut state = self.state();
+        if !(state.first..state.next).contains(&receipt) {
+            return;
+        }
+        let bit = 1 << (receipt - state.first);
+        if state.done & bit == 0 {
+            state.done |= bit;
+            state.fresh |= bit;
+            drop(state);
+            self.told.notify_one();
+        }
+    }
+
+    /// Whether a receipt can be handed out.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.state();
+        state.next - state.first < WINDOW
+    }
+
+    /// A receipt, one higher than the last one ever; `None` without room.
+    pub(crate) fn hand_out(&self) -> Option<u64> {
+        let mut state = self.state();
+        if state.next - state.first >= WINDOW {
+            return None;
+        }
+        let receipt = state.next;
+        state.next += 1;
+        Some(receipt)
+    }
+
+    /// What was confirmed since it was last asked, lowest first; makes room.
+    pub(crate) fn collect(&self) -> Vec<u64> {
+        let mut state = self.state();
+        let fresh = std::mem::take(&mut state.fresh);
+        let first = state.first;
+        let receipts = (0..WINDOW).filter(|i| fresh >> i & 1 == 1).map(|i| first + i).collect();
+        while state.done & 1 == 1 {
+            state.done >>= 1;
+            state.first += 1;
+        }
+        receipts
+    }
+
+    /// Waits for a confirmation. Cancel safe.
+    pub(crate) async fn told(&self) {
+        self.told.notified().await;
+    }
+
+    /// Forgets all that is out: the connection they belong to is gone.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state();
+        *state = State { first: state.next, next: state.next, ..State::default() };
+    }
+}

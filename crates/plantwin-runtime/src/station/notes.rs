@@ -1,0 +1,48 @@
+//! What else the station is told, besides what twins say.
+//!
+//! A board rather than a stream: it outlives a restart of the station, and is read with each
+//! snapshot.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use plantwin_model::DeviceIx;
+
+use crate::guardian::GuardEvent;
+
+/// Notes that may wait.
+const LIMIT: usize = 16_384;
+
+/// Something the station must know.
+#[derive(Debug)]
+pub(crate) enum StationNote {
+    /// Of the guardian.
+    Guard { device: DeviceIx, event: GuardEvent },
+    /// An operator acknowledged an alarm of the guardian.
+    AcknowledgeGivenUp { device: DeviceIx },
+    /// An operator acknowledged an alarm of the plant as a whole, named without it.
+    AcknowledgePlant { alarm: String },
+}
+
+/// The board.
+#[derive(Clone, Default)]
+pub(crate) struct Notes(Arc<Mutex<VecDeque<StationNote>>>);
+
+impl Notes {
+    /// Leaves a note; `false` if the board is full.
+    pub(crate) fn leave(&self, note: StationNote) -> bool {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = notes.len() < LIMIT;
+        if room {
+            notes.push_back(note);
+        }
+        room
+    }
+
+    /// All notes, oldest first.
+    pub(crate) fn take(&self) -> VecDeque<StationNote> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

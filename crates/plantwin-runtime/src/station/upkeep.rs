@@ -1,0 +1,152 @@
+//! The parts of the view that tell of upkeep: the disk, the spool, letters set aside.
+
+use plantwin_model::{
+    AlarmId, AlarmSource, AlarmState, AlarmView, DeviceId, DeviceIx, NorthboundView, PointSpec,
+    Priority, SetAsideView, SpoolView, Timestamp, TwinView,
+};
+use plantwin_seal::Lane;
+use plantwin_twin::SetAside;
+
+use super::book::Book;
+
+impl Book {
+    /// The points of a twin's type.
+    pub(crate) fn points_of(&self, ix: DeviceIx) -> &[PointSpec] {
+        self.spec.devices.get(ix.index()).map_or(&[], |device| &device.kind.points)
+    }
+
+    /// The plant as a whole has a trouble of this name, or (`None`) not any more. An alarm that
+    /// nobody acknowledged stays until somebody does.
+    pub(crate) fn plant_alarm(
+        &mut self,
+        name: &str,
+        trouble: Option<&str>,
+        response: &str,
+        now: Timestamp,
+    ) {
+        use AlarmState::{Acknowledged, ReturnedUnacknowledged, Unacknowledged};
+        let known = self.plant_alarms.get_mut(name);
+        match (trouble, known) {
+            (None, None) => return,
+            (None, Some(alarm)) => match alarm.state {
+                Unacknowledged => {
+                    alarm.state = ReturnedUnacknowledged;
+                    alarm.since = now;
+                }
+                Acknowledged => {
+                    self.plant_alarms.remove(name);
+                }
+                ReturnedUnacknowledged => return,
+            },
+            (Some(text), Some(alarm)) => {
+                if alarm.state != ReturnedUnacknowledged && alarm.text == text {
+                    return;
+                }
+                if alarm.state == ReturnedUnacknowledged {
+                    (alarm.state, alarm.since, alarm.raised) = (Unacknowledged, now, now);
+                }
+                text.clone_into(&mut alarm.text);
+            }
+            (Some(text), None) => {
+                let plant = self.spec.name.as_str();
+                let alarm = AlarmView {
+                    id: AlarmId::new(format!("{plant}.{name}")),
+                    twin: DeviceId::from(plant),
+                    priority: Priority::High,
+                    state: Unacknowledged,
+                    source: AlarmSource::System,
+                    since: now,
+                    raised: now,
+                    text: text.to_owned(),
+                    response: response.to_owned(),
+                };
+                self.plant_alarms.insert(name.to_owned(), alarm);
+            }
+        }
+        self.alarms_changed = true;
+        self.changed = true;
+    }
+
+    /// An operator acknowledged an alarm of the plant.
+    pub(crate) fn acknowledge_plant(&mut self, name: &str, now: Timestamp) {
+        let Some(alarm) = self.plant_alarms.get_mut(name) else { return };
+        match alarm.state {
+            AlarmState::Unacknowledged => {
+                alarm.state = AlarmState::Acknowledged;
+                alarm.since = now;
+            }
+            AlarmState::ReturnedUnacknowledged => {
+                self.plant_alarms.remove(name);
+            }
+            AlarmState::Acknowledged => return,
+        }
+        self.alarms_changed = true;
+        self.changed = true;
+    }
+
+    /// The spool as a whole, and the queues that changed.
+    pub(crate) fn spool(&mut self, total: SpoolView, queues: Vec<(SpoolView, DeviceId)>) {
+        if self.view.spool.is_none() {
+            return;
+        }
+        self.changed |= self.view.spool != Some(total);
+        self.view.spool = Some(total);
+        for (spool, device) in queues {
+            let Some(&ix) = self.durable.get(&device) else { continue };
+            let Some(old) = self.view.twins.get(ix.index()) else { continue };
+            let mut twin = TwinView::clone(old);
+            twin.spool = Some(spool);
+            twin.revision = self.view.revision + 1;
+            self.view.twins.set(ix.index(), twin.into());
+            self.changed = true;
+        }
+    }
+
+    /// Where telemetry goes.
+    pub(crate) fn northbound(&mut self, northbound: NorthboundView) {
+        if self.view.northbound.as_deref() != Some(&northbound) {
+            self.view.northbound = Some(northbound.into());
+            self.changed = true;
+        }
+    }
+
+    /// What a twin's last panic said, for the letter that caused it.
+    pub(crate) fn crashed(&mut self, ix: DeviceIx, panic: String) {
+        let letters = self.letters.iter_mut().filter(|l| l.0.0 == ix && l.1.panic.is_empty());
+        for (_, letter) in letters {
+            letter.panic.clone_from(&panic);
+            self.letters_changed = true;
+            self.changed = true;
+        }
+        self.panics.insert(ix, panic);
+    }
+
+    /// A letter lies aside.
+    pub(crate) fn set_aside(&mut self, ix: DeviceIx, letter: &SetAside) {
+        let Some(device) = self.spec.devices.get(ix.index()) else { return };
+        let lane = match letter.lane {
+            Lane::Alarm => "alarm",
+            Lane::Command => "command",
+            Lane::Durable => "durable",
+            Lane::Latest => "latest",
+        };
+        let view = SetAsideView {
+            id: letter.id,
+            twin: device.id.clone(),
+            since: letter.since,
+            lane: lane.to_owned(),
+            text: letter.text.clone(),
+            panic: self.panics.get(&ix).cloned().unwrap_or_default(),
+        };
+        self.letters.insert((ix, letter.id), view);
+        self.letters_changed = true;
+        self.changed = true;
+    }
+
+    /// A letter lies aside no more.
+    pub(crate) fn released(&mut self, ix: DeviceIx, id: u64) {
+        let known = self.letters.remove(&(ix, id)).is_some();
+        self.letters_changed |= known;
+        self.changed |= known;
+    }
+}

@@ -1,0 +1,20 @@
+//! Places for what is damaged: kept beside the store, never deleted.
+
+use std::path::{Path, PathBuf};
+
+use crate::StoreError;
+
+/// Damaged ones kept beside each other before opening is refused.
+const LIMIT: u32 = 1000;
+
+/// A path beside `name` in `dir` that is free.
+pub(crate) fn free(dir: &Path, name: &str) -> Result<PathBuf, StoreError> {
+    (1..=LIMIT)
+        .map(|n| dir.join(format!("{name}.damaged-{n}")))
+        .find(|aside| !aside.exists())
+        .ok_or_else(|| StoreError::File {
+            action: "set aside the damaged",
+            path: dir.join(name),
+            source: std::io::Error::other("too many damaged ones lie there already"),
+        })
+}

@@ -1,0 +1,108 @@
+//! Durable telemetry: every frame of the device is told once, in order, and what is missing is
+//! said.
+//!
+//! Absent: recording (the runtime), and confirming to the device (its line).
+
+use plantwin_adapter::{Frame, Sample};
+use plantwin_model::{Quality, Timestamp};
+
+use super::{Effect, Effects, Held, TwinCore};
+use crate::{
+    MAX_RECEIPTS, Reading, Refused, Session, Telemetry, TelemetrySample, TwinEvent, TwinPlan,
+};
+
+impl Telemetry {
+    /// Of a frame, with room for its samples and none of them yet.
+    pub(super) fn of(frame: &Frame, receipt: Option<u64>) -> Self {
+        Self {
+            receipt,
+            sequence: frame.sequence,
+            received: frame.received,
+            samples: Vec::with_capacity(frame.samples.len()),
+            duplicate: false,
+            missing: 0,
+        }
+    }
+
+    /// Adds a value as the session judged it.
+    pub(super) fn add(&mut self, sample: &Sample, opened: &Result<Reading, Refused>) {
+        self.samples.push(match opened {
+            Ok(reading) => TelemetrySample {
+                point: reading.point(),
+                value: Some(reading.value()),
+                quality: reading.quality(),
+                source_time: reading.source_time(),
+            },
+            Err(refused) => TelemetrySample {
+                point: refused.point,
+                value: None,
+                quality: Quality::Bad(refused.flaw),
+                source_time: sample.source_time.unwrap_or(self.received),
+            },
+        });
+    }
+
+    /// Adds all values of a frame that say nothing of now.
+    pub(super) fn record(&mut self, plan: &TwinPlan, frame: &Frame) {
+        for sample in &frame.samples {
+            if let Some(spec) = plan.device.kind.points.get(sample.point.index()) {
+                self.add(sample, &Session::open(sample, spec, frame.received));
+            }
+        }
+    }
+}
+
+impl TwinCore {
+    pub(super) fn tell_telemetry(&mut self, mut telemetry: Telemetry, out: &mut Effects) {
+        if !telemetry.duplicate {
+            telemetry.missing += std::mem::take(&mut self.missing);
+        }
+        out.push(Effect::Tell(TwinEvent::Telemetry(telemetry)));
+    }
+
+    /// Keeps a frame until the session opens: the first values often overtake its answer.
+    pub(super) fn hold(&mut self, plan: &TwinPlan, frame: &Frame, receipt: Option<u64>) {
+        let held = Held { frame: frame.clone(), receipt };
+        if plan.durable() {
+            if self.held.len() >= MAX_RECEIPTS {
+                // The line never has more receipts than this unconfirmed, so one without gives
+                // way; nobody but us has it, and it is counted.
+                let unkept = self.held.iter().position(|h| h.receipt.is_none());
+                let Some(place) = unkept else {
+                    self.missing += held.unseen();
+                    return;
+                };
+                self.missing += self.held.remove(place).unseen();
+            }
+            self.held.push(held);
+        } else if self.path.is_some() && (self.held.is_empty() || !frame.is_past()) {
+            // The newest is kept, but none of the past in place of a live one.
+            self.held.clear();
+            self.held.push(held);
+        }
+    }
+
+    /// The session is open: what waited for it is taken, in order.
+    pub(super) fn take_held(&mut self, plan: &TwinPlan, now: Timestamp, out: &mut Effects) {
+        for held in std::mem::take(&mut self.held) {
+            self.take_frame(plan, &held.frame, held.receipt, now, out);
+        }
+    }
+
+    /// The session will not open: frames that the device keeps come again, the others are lost
+    /// and counted.
+    pub(super) fn release_held(&mut self, plan: &TwinPlan) {
+        let held = std::mem::take(&mut self.held);
+        if plan.durable() {
+            self.missing += held.iter().map(Held::unseen).sum::<u64>();
+        }
+    }
+}
+
+impl Held {
+    /// 1 if nothing else will tell that this frame was lost: the device does not keep it, and no
+    /// number is missing in its sequence.
+    fn unseen(&self) -> u64 {
+        u64::from(self.receipt.is_none() && self.frame.sequence.is_none())
+    }
+}

@@ -1,0 +1,232 @@
+//! Durable telemetry: each frame told once, in order, and every gap said.
+
+use plantwin_adapter::Frame;
+
+use super::*;
+use crate::{FrameMail, MAX_RECEIPTS, Telemetry};
+
+/// A frame with a receipt of the same number as its sequence.
+fn durable_frame(sequence: u64, time: Timestamp, level: f64) -> FrameMail {
+    FrameMail { receipt: Some(sequence), ..frame(sequence, time, level, 50.0) }
+}
+
+fn told(effects: &Effects) -> Vec<Telemetry> {
+    effects
+        .iter()
+        .filter_map(|e| match e {
+            Effect::Tell(TwinEvent::Telemetry(t)) => Some(t.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Sequence, duplicate, missing of the one telemetry told.
+fn one(effects: &Effects) -> (Option<u64>, bool, u64) {
+    let told = told(effects);
+    let [t] = &told[..] else { panic!("one frame, one telemetry: {told:?}") };
+    assert_eq!(t.receipt, t.sequence);
+    assert_eq!(t.duplicate, t.samples.is_empty());
+    (t.sequence, t.duplicate, t.missing)
+}
+
+impl Rig {
+    fn send(&mut self, sequence: u64, level: f64) -> Effects {
+        self.now = self.now.plus(Duration::from_millis(10));
+        let mail = durable_frame(sequence, self.now, level);
+        self.tell(TwinMail::Frame(mail))
+    }
+}
+
+#[test]
+fn each_frame_is_told_with_the_values_as_the_session_accepted_them_after_its_alarms() {
+    let (mut rig, _) = Rig::durable("physical");
+    rig.up();
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    let mut mail = durable_frame(1, rig.now, 19.0);
+    mail.frame.samples[1].value = f64::NAN;
+    let effects = rig.tell(TwinMail::Frame(mail));
+    let kinds: Vec<_> = effects
+        .iter()
+        .map(|e| match e {
+            Effect::Tell(TwinEvent::Alarms(_)) => "alarms",
+            Effect::Tell(TwinEvent::Telemetry(_)) => "telemetry",
+            _ => "else",
+        })
+        .collect();
+    assert_eq!(kinds[..2], ["alarms", "telemetry"], "{effects:?}");
+    let told = told(&effects);
+    assert_eq!((told[0].receipt, told[0].received), (Some(1), rig.now));
+    let samples: Vec<_> = told[0].samples.iter().map(|s| (s.value, s.quality)).collect();
+    let expected = [(Some(19.0), Quality::Good), (None, Quality::Bad(Flaw::NotFinite))];
+    assert_eq!(samples, expected);
+    assert_eq!(told[0].samples[0].source_time, rig.now);
+}
+
+#[test]
+fn a_device_of_latest_delivery_tells_no_telemetry() {
+    let (mut rig, _) = Rig::new("physical");
+    rig.up();
+    assert!(told(&rig.send(1, 12.0)).is_empty());
+}
+
+#[test]
+fn a_frame_delivered_again_is_told_as_a_duplicate_and_a_jump_as_missing() {
+    let (mut rig, _) = Rig::durable("physical");
+    rig.up();
+    assert_eq!(one(&rig.send(10, 12.0)), (Some(10), false, 0));
+    let first = durable_frame(10, rig.now, 13.0);
+    assert_eq!(one(&rig.tell(TwinMail::Frame(first))), (Some(10), true, 0));
+    assert_eq!(one(&rig.send(11, 12.0)), (Some(11), false, 0));
+    assert_eq!(one(&rig.send(15, 14.0)), (Some(15), false, 3));
+    // One of the missing comes late after all: recorded, but the picture stays as it is.
+    let late = durable_frame(13, START, 5.0);
+    assert_eq!(one(&rig.tell(TwinMail::Frame(late.clone()))), (Some(13), false, 0));
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(14.0));
+    assert_eq!(one(&rig.tell(TwinMail::Frame(late))), (Some(13), true, 0));
+}
+
+#[test]
+fn a_device_that_restarts_its_numbers_is_neither_a_duplicate_nor_a_gap() {
+    let (mut rig, _) = Rig::durable("physical");
+    rig.up();
+    rig.send(500, 12.0);
+    assert_eq!(one(&rig.send(1, 13.0)), (Some(1), false, 0));
+    assert_eq!(one(&rig.send(2, 13.0)), (Some(2), false, 0));
+    // Without any source time a number far below is one too.
+    rig.send(900, 13.0);
+    let mut silent = durable_frame(3, rig.now, 13.0);
+    silent.frame.samples.iter_mut().for_each(|s| s.source_time = None);
+    assert_eq!(one(&rig.tell(TwinMail::Frame(silent))), (Some(3), false, 0));
+}
+
+#[test]
+fn what_was_recorded_survives_the_process() {
+    let (mut rig, _) = Rig::durable("physical");
+    rig.up();
+    rig.send(10, 12.0);
+    rig.send(11, 12.5);
+    let again = durable_frame(11, rig.now, 12.5);
+    let saved = rig.core.vital(&rig.plan).to_bytes();
+    let (mut next, _) = Rig::durable("physical");
+    next.now = rig.now.plus(Duration::from_secs(1));
+    let vital = Vital::from_bytes(&saved).expect("of this version");
+    next.core.restore(&next.plan, vital, next.now, &mut Effects::new());
+    next.up();
+    assert_eq!(one(&next.tell(TwinMail::Frame(again))), (Some(11), true, 0));
+    assert_eq!(one(&next.send(14, 12.0)), (Some(14), false, 2), "lost while nobody ran");
+}
+
+#[test]
+fn frames_that_overtake_the_session_are_held_in_order_and_told_when_it_opens() {
+    let (mut rig, authority) = Rig::durable("simulated");
+    let device = rig.plan.device.id.clone();
+    let mut agent = DeviceAgent::new(authority.enrol(&device, &rig.plan.zone).unwrap());
+    agent.accept(authority.issue(&device, rig.now).unwrap()).unwrap();
+    let effects = rig.up();
+    let challenge = effects.iter().find_map(|e| match e {
+        Effect::Exchange(c) => Some(c.clone()),
+        _ => None,
+    });
+    for sequence in 1..=MAX_RECEIPTS as u64 {
+        assert!(told(&rig.send(sequence, 12.0)).is_empty());
+    }
+    // Nobody keeps this one: it is not taken, and its number will be missing.
+    let mut unkept = frame(65, rig.now, 12.0, 50.0);
+    unkept.receipt = None;
+    rig.tell(TwinMail::Frame(unkept));
+    let answer = agent.answer(&challenge.unwrap(), rig.now).unwrap();
+    let effects = rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer) }));
+    let sequences: Vec<_> = told(&effects).iter().map(|t| t.sequence.unwrap()).collect();
+    assert_eq!(sequences, (1..=MAX_RECEIPTS as u64).collect::<Vec<_>>());
+    assert_eq!(one(&rig.send(66, 12.0)), (Some(66), false, 1));
+}
+
+#[test]
+fn frames_of_a_connection_that_nobody_vouched_for_are_not_believed_over_the_next() {
+    let (mut rig, authority) = Rig::durable("simulated");
+    let device = rig.plan.device.id.clone();
+    let mut agent = DeviceAgent::new(authority.enrol(&device, &rig.plan.zone).unwrap());
+    agent.accept(authority.issue(&device, rig.now).unwrap()).unwrap();
+    rig.up();
+    rig.send(1, 6.6);
+    let effects = rig.up();
+    let challenge = effects.iter().find_map(|e| match e {
+        Effect::Exchange(c) => Some(c.clone()),
+        _ => None,
+    });
+    let answer = agent.answer(&challenge.unwrap(), rig.now).unwrap();
+    let effects = rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer) }));
+    assert!(told(&effects).is_empty(), "the device keeps it and sends it again: {effects:?}");
+    assert_eq!(one(&rig.send(1, 12.0)), (Some(1), false, 0));
+}
+
+#[test]
+fn what_the_station_could_not_take_is_told_again_in_order_and_what_is_shed_is_counted() {
+    let (mut rig, _) = Rig::durable("physical");
+    rig.up();
+    let mut refused = Vec::new();
+    for sequence in 1..=70 {
+        rig.now = rig.now.plus(Duration::from_millis(10));
+        let mut mail = durable_frame(sequence, rig.now, 12.0);
+        // Every second one is kept by nobody else.
+        mail.receipt = mail.receipt.filter(|r| r % 2 == 0);
+        refused.extend(told(&rig.tell(TwinMail::Frame(mail))));
+    }
+    let mut shed = 0;
+    for telemetry in refused {
+        shed += rig.core.not_told(TwinEvent::Telemetry(telemetry), rig.now);
+    }
+    assert_eq!(shed, 6);
+    assert!(rig.core.is_untold(plantwin_seal::Lane::Durable));
+    let again = told(&rig.pass(Duration::from_millis(100)));
+    let sequences: Vec<_> = again.iter().map(|t| t.sequence.unwrap()).collect();
+    let expected: Vec<u64> = (1..=70).filter(|s| s % 2 == 0 || *s > 12).collect();
+    assert_eq!(sequences, expected, "those without a receipt gave way, the oldest first");
+    assert_eq!(again.iter().map(|t| t.missing).sum::<u64>(), 6, "each loss is in a gap");
+    assert_eq!(again[0].missing, 1);
+    assert!(!rig.core.is_untold(plantwin_seal::Lane::Durable));
+}
+
+proptest! {
+    #[test]
+    fn every_number_of_the_device_is_told_once_or_within_a_gap(
+        steps in proptest::collection::vec((1_u64..4, 0_u64..3), 1..80),
+    ) {
+        let (mut rig, _) = Rig::durable("physical");
+        rig.up();
+        let mut sequence = 0;
+        let mut sent: Vec<FrameMail> = Vec::new();
+        let mut seen = Vec::new();
+        let mut missing = 0;
+        for (jump, again) in steps {
+            sequence += jump;
+            rig.now = rig.now.plus(Duration::from_millis(10));
+            sent.push(durable_frame(sequence, rig.now, 12.0));
+            // What was not confirmed comes again, the oldest first.
+            let back = sent.len().saturating_sub(1 + again as usize);
+            for mail in sent[back..].iter().rev().take(1).chain(&sent[back..]) {
+                for t in told(&rig.tell(TwinMail::Frame(mail.clone()))) {
+                    if !t.duplicate {
+                        seen.push(t.sequence.unwrap());
+                        missing += t.missing;
+                    }
+                }
+            }
+        }
+        let numbers: Vec<u64> = sent.iter().map(|m| m.frame.sequence.unwrap()).collect();
+        prop_assert_eq!(&seen, &numbers);
+        prop_assert_eq!(missing + numbers.len() as u64, sequence - numbers[0] + 1);
+    }
+}
+
+#[test]
+fn a_frame_without_a_number_is_told_each_time() {
+    let (mut rig, _) = Rig::durable("physical");
+    rig.up();
+    for _ in 0..3 {
+        let mail = frame(0, rig.now, 12.0, 50.0);
+        let mail = FrameMail { frame: Frame { sequence: None, ..mail.frame }, ..mail };
+        let told = told(&rig.tell(TwinMail::Frame(mail)));
+        assert_eq!((told.len(), told[0].sequence, told[0].samples.len()), (1, None, 2));
+    }
+}
