@@ -19,7 +19,8 @@ pub fn binary() -> &'static Path {
             return packaged.into();
         }
         let test = std::env::current_exe().expect("a test is a program");
-        let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+        let folder = test.parent().expect("target/PROFILE/PROGRAM or target/PROFILE/deps/TEST");
+        let profile = folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder);
         let release = profile.file_name().is_some_and(|n| n == "release");
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "-p", "plantwin"]);

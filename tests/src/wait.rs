@@ -8,13 +8,18 @@ use std::{
 /// Longest wait: generous, since test machines are busy; nothing is measured by it.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
+/// The wall clock of the harness.
+#[expect(clippy::disallowed_methods, reason = "a test harness may look at the wall clock")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
 /// Waits until `look` finds what it looks for.
 ///
 /// # Panics
 /// After [`PATIENCE`], naming `what`.
-#[expect(clippy::disallowed_methods, reason = "a test harness may look at the wall clock")]
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
+    let started = now();
     loop {
         if let Some(found) = look() {
             return found;

@@ -216,3 +216,22 @@ impl Outlet for ModbusOutlet {
         std::future::ready(Ok(())).boxed()
     }
 }
+
+/// See [`crate::handle_any_bytes`].
+pub(crate) fn handle_any_bytes(bytes: &[u8]) {
+    let (requests, _waiting) = mpsc::channel(1);
+    let played = Played {
+        image: Mutex::new(Image::new(Vec::new(), &[])),
+        requests,
+        traffic: Arc::new(Traffic::default()),
+    };
+    let mut station = Station::default();
+    station.units.insert(1, Arc::new(played));
+    let mut client = Client::new(Arc::new(station));
+    let mut buffer = bytes.to_vec();
+    while let Ok(Some(adu)) = Adu::take(&mut buffer) {
+        let _ = client.handle(adu.unit, &adu.pdu);
+    }
+    // Most bytes are no frame: once more without the need for one.
+    let _ = client.handle(1, bytes);
+}

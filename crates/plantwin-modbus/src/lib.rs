@@ -131,3 +131,12 @@ impl Protocol for Modbus {
         device::host(request).boxed()
     }
 }
+
+/// Handles bytes with both faces as if they had come from the network: for fuzzing, to see that no
+/// bytes whatsoever make them panic.
+#[doc(hidden)]
+pub fn handle_any_bytes(bytes: &[u8]) {
+    device::handle_any_bytes(bytes);
+    native::handle_any_bytes(bytes);
+    pdu::handle_any_bytes(bytes);
+}

@@ -54,7 +54,6 @@ pub(crate) async fn connect(
     let endpoint = unit.endpoint.clone();
     let control =
         Arc::new(ModbusControl::new(&unit, native, &config.points, &context.points, limit));
-    // The control must not keep the bus open once the link is dropped.
     let period = context.period.div_f64(context.clock.speed().max(1e-6));
     let poller = Poller::new(unit, native, config.points, context.clock);
     let mut tasks = Tasks::new();

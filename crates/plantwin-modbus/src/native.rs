@@ -241,3 +241,22 @@ impl Ask {
         }
     }
 }
+
+/// See [`crate::handle_any_bytes`].
+pub(crate) fn handle_any_bytes(bytes: &[u8]) {
+    let asks = [
+        Ask::Locate(String::new()),
+        Ask::Read { table: Table::Holding, start: 0, count: 5 },
+        Ask::Put { id: 0, total: 0, offset: 0, bytes: Vec::new() },
+        Ask::Get { id: 0, offset: 0 },
+    ];
+    for ask in asks {
+        let _ = ask.read_located(bytes);
+        let _ = ask.read_stamped(bytes);
+        let _ = ask.read_taken(bytes);
+        let _ = ask.read_progress(bytes);
+    }
+    if let Some(ask) = Ask::parse(bytes) {
+        assert_eq!(Ask::parse(&ask.bytes()), Some(ask));
+    }
+}

@@ -326,3 +326,17 @@ pub(crate) fn identity(answer: &[u8]) -> Option<Vec<(u8, String)>> {
     }
     Some(objects)
 }
+
+/// See [`crate::handle_any_bytes`].
+pub(crate) fn handle_any_bytes(bytes: &[u8]) {
+    let _ = identity(bytes);
+    for table in [Table::Holding, Table::Coil] {
+        for count in [1, 5, table.read_limit()] {
+            let _ = read_values(table, count, bytes);
+        }
+    }
+    if let Ok(request) = Request::parse(bytes) {
+        // What can be read can be said again, and reads the same.
+        assert_eq!(Request::parse(&request.bytes()), Ok(request));
+    }
+}

@@ -339,8 +339,9 @@ pub fn dense(
     Ok(())
 }
 
-/// `after` is a later view of the same run: its revision and its counters did not fall.
-pub fn view_follows(before: &PlantView, after: &PlantView) -> Verdict {
+/// `after` is a later view of the same run: its revision and its counters did not fall, but for
+/// those among the counters that tell a present number (`gauges`).
+pub fn view_follows(before: &PlantView, after: &PlantView, gauges: &[&str]) -> Verdict {
     if after.revision <= before.revision {
         let detail = format!("revision {} after {}", after.revision, before.revision);
         return broken(Rule::Views, "view", detail);
@@ -348,7 +349,7 @@ pub fn view_follows(before: &PlantView, after: &PlantView) -> Verdict {
     if after.now < before.now {
         return broken(Rule::Views, "view", "its time ran backwards");
     }
-    for (name, &was) in &*before.counters {
+    for (name, &was) in before.counters.iter().filter(|(n, _)| !gauges.contains(&n.as_str())) {
         let is = after.counters.get(name).copied();
         if is.is_none_or(|is| is < was) {
             return broken(Rule::Views, name, format!("fell from {was} to {is:?}"));

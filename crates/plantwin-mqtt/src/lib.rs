@@ -50,6 +50,10 @@
 //! default, also of played devices) for this to hold from the device on. Two plants that follow
 //! one device at one broker need a `client_id` each.
 //!
+//! What a broker keeps over its own crash is its own setting: mosquitto wants `persistence true`
+//! and saves every half hour unless `autosave_interval` says otherwise; the embedded broker keeps
+//! nothing over its end.
+//!
 //! Northbound, records go to `plantwin/PLANT/DEVICE` (`topic` replaces the first two parts) with
 //! quality of service 1.
 //!

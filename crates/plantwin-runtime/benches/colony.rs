@@ -5,23 +5,21 @@
 //!
 //! `cargo bench -p plantwin-runtime --bench colony [-- SIZE ...]`
 
-use std::{
-    env,
-    process::Command,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+#[path = "shared/machine.rs"]
+mod machine;
+#[path = "shared/memory.rs"]
+mod memory;
+mod shared;
+
+use std::{env, process::Command, sync::Arc, time::Duration};
 
 use actix::System;
-use plantwin_adapter::{Frame, Sample, SystemClock, TrafficSnapshot};
-use plantwin_authority::Authority;
-use plantwin_model::{
-    Clock, DeviceId, DeviceIx, DeviceSpec, PlantSpec, PointIx, ProtocolSchema, Quality, TwinState,
-    file::{Catalog, ReadOptions, read_plant},
-};
-use plantwin_runtime::{Colony, ColonyRequest, Place, Restored, TwinHandle};
-use plantwin_seal::{Lane, Secret};
-use plantwin_twin::{FrameMail, LinkUpMail, Mail, TwinMail};
+use plantwin_model::{Clock, TwinState};
+use plantwin_runtime::TwinHandle;
+
+use machine::{cores, now};
+use memory::resident;
+use shared::{end, frame, link_up, plant, post, settle};
 
 /// How long the throughput is measured.
 const MEASURE: Duration = Duration::from_secs(5);
@@ -31,24 +29,6 @@ const BUSY_TWINS: usize = 1_000;
 const AT_ONCE: usize = 250;
 /// Letters that the feeder posts to one twin before it turns to the next.
 const BURST: usize = 16;
-
-static WIRE: ProtocolSchema = ProtocolSchema {
-    name: "wire",
-    settings: &[],
-    point_settings: &[],
-    needs_addr: false,
-    datagrams: false,
-    acknowledges: false,
-    validate: |_| Vec::new(),
-    addresses: |_, _| Vec::new(),
-};
-
-const TANK: &str = include_str!("../../../twins/tank.toml");
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures wall time")]
-fn now() -> Instant {
-    Instant::now()
-}
 
 fn main() {
     let sizes: Vec<usize> = env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
@@ -79,118 +59,13 @@ fn again(args: &[&str]) {
     assert!(status.is_ok_and(|s| s.success()), "the measuring process failed");
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// A plant of `size` tanks in two zones. Two are read from a file, the others are copies: a file
-/// of this size is longer than what the reader takes.
-fn plant(size: usize) -> PlantSpec {
-    let device = |id: &str, zone: &str| {
-        format!(
-            "[device.{id}]\ntype = \"tank\"\nzone = \"{zone}\"\nmode = \"physical\"\n[device.{id}.wire]\n"
-        )
-    };
-    let text = format!(
-        "[plant]\nname = \"colony\"\n[zone.a]\n[zone.b]\n{}{}",
-        device("even", "a"),
-        device("odd", "b")
-    );
-    let schemas = [&WIRE];
-    let catalog = Catalog { protocols: &schemas, types: &Tank, ..Catalog::default() };
-    let checked = read_plant("colony.toml", &text, &catalog, &ReadOptions::default());
-    let mut plant = checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics.first()));
-    let pair = std::mem::take(&mut plant.devices);
-    plant.devices = (0..size)
-        .map(|i| {
-            let own = DeviceSpec {
-                id: DeviceId::new(format!("t{i}")),
-                ix: DeviceIx(i as u32),
-                ..DeviceSpec::clone(&pair[i % 2])
-            };
-            Arc::new(own)
-        })
-        .collect();
-    plant
-}
-
-struct Tank;
-
-impl plantwin_model::file::TypeSource for Tank {
-    fn load(&self, name: &str) -> Option<(Arc<str>, Arc<str>)> {
-        (name == "tank").then(|| ("tank.toml".into(), TANK.into()))
-    }
-    fn names(&self) -> Vec<String> {
-        vec!["tank".to_owned()]
-    }
-}
-
-/// Resident memory of this process, bytes.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap_or("");
-    line.split_whitespace().nth(1).and_then(|k| k.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-fn settle(spec: PlantSpec) -> (Colony, Arc<dyn Clock>) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
-    let authority = Authority::generate().expect("randomness");
-    let colony = Colony::start(ColonyRequest {
-        plant: Arc::new(spec),
-        clock: Arc::clone(&clock),
-        verifier: Arc::new(authority.verifier("bench")),
-        restored: Restored::default(),
-        aside_key: Secret::random().expect("randomness"),
-        endpoints: vec![],
-        place: Place::Threads(cores().min(2)),
-        lines: false,
-        drill: None,
-        findings: vec![],
-    })
-    .expect("a colony");
-    (colony, clock)
-}
-
-fn post(twin: &mut TwinHandle, letter: &TwinMail, clock: &Arc<dyn Clock>) -> bool {
-    let sealed = twin.sealer.seal(letter, Lane::Latest, None, clock.now()).expect("seals");
-    twin.mailbox.post(Mail(sealed)).is_ok()
-}
-
-fn link_up() -> TwinMail {
-    TwinMail::LinkUp(LinkUpMail {
-        rank: 0,
-        endpoint: "in process".to_owned(),
-        switches: 0,
-        datagrams: false,
-    })
-}
-
-fn frame(sequence: u64, points: usize, clock: &Arc<dyn Clock>) -> TwinMail {
-    let time = clock.now();
-    let sample = |i: usize| Sample {
-        point: PointIx(i as u16),
-        value: 12.0 + (sequence % 7) as f64 * 1e-3,
-        quality: Quality::Good,
-        source_time: Some(time),
-    };
-    TwinMail::Frame(FrameMail {
-        frame: Frame {
-            received: time,
-            sequence: Some(sequence),
-            samples: (0..points).map(sample).collect(),
-        },
-        traffic: TrafficSnapshot { up_bytes: 64, up_packets: 1, ..TrafficSnapshot::default() },
-        receipt: None,
-    })
-}
-
 fn idle(size: usize) {
     let spec = plant(size);
     let points = spec.devices[0].kind.points.len();
     System::new().block_on(async move {
         let before = resident();
         let started = now();
-        let (mut colony, clock) = settle(spec);
+        let (mut colony, clock) = settle(spec, None);
         let seated = started.elapsed();
         for twins in colony.twins.chunks_mut(AT_ONCE) {
             for twin in twins.iter_mut() {
@@ -227,7 +102,7 @@ fn busy(size: usize) {
     for points in [1, most] {
         let spec = spec.clone();
         System::new().block_on(async move {
-            let (mut colony, clock) = settle(spec);
+            let (mut colony, clock) = settle(spec, None);
             for twin in &mut colony.twins {
                 assert!(post(twin, &link_up(), &clock));
             }
@@ -277,13 +152,4 @@ async fn feed(mut twins: Vec<TwinHandle>, points: usize, clock: &Arc<dyn Clock>)
         sequence += BURST as u64;
     }
     (handled(&twins) - before) as f64 / started.elapsed().as_secs_f64()
-}
-
-fn end(colony: Colony) {
-    for arbiter in &colony.arbiters {
-        arbiter.stop();
-    }
-    for arbiter in colony.arbiters {
-        let _ = arbiter.join();
-    }
 }

@@ -16,7 +16,7 @@ use plantwin_authority::Authority;
 use plantwin_field::StepStats;
 use plantwin_model::{
     AlarmView, Clock, CommandSender, Delivery, DeviceId, NorthboundView, Outcome, PathSpec,
-    PlantSpec, PlantView, Role, Timestamp,
+    PlantSpec, PlantView, Role, SettingValue, Timestamp,
 };
 use plantwin_seal::{Secret, derive_key};
 use plantwin_store::{LogKind, Spool, SpoolLimits, Store, StoreError, StoreExt as _, Tree};
@@ -153,15 +153,14 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         keeper = Some(Keeper::start(store, spool, spec, Arc::clone(&clock), place)?);
     }
     let commands = Arc::new(CommandDesk::new(keeper.clone(), Arc::clone(&clock)));
-    let northbound = plant.northbound.as_ref().filter(|_| keeper.is_some()).map(|_| {
-        let reason = "not reached yet".to_owned();
-        let view = NorthboundView {
-            endpoint: String::new(),
-            up: false,
-            since: clock.now(),
-            reason,
-            sent: 0,
+    let northbound = plant.northbound.as_ref().filter(|_| keeper.is_some()).map(|target| {
+        let address = match target.settings.get("addr") {
+            Some(SettingValue::Text(address)) => address.clone(),
+            _ => String::new(),
         };
+        let reason = "not reached yet".to_owned();
+        let view =
+            NorthboundView { endpoint: address, up: false, since: clock.now(), reason, sent: 0 };
         NorthboundStatus::new(Mutex::new(view))
     });
     let panics = Arc::new(AtomicU64::new(0));

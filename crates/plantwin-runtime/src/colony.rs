@@ -13,9 +13,7 @@ use std::{
 use actix::{Arbiter, ArbiterHandle};
 use plantwin_authority::Verifier;
 use plantwin_field::StepStats;
-use plantwin_model::{
-    Clock, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp,
-};
+use plantwin_model::{Clock, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp};
 use plantwin_physics::Model;
 use plantwin_seal::{KeyDistributor, Opener, PartyId, Sealer, Secret};
 use plantwin_twin::{
@@ -134,19 +132,19 @@ impl Colony {
     /// Must be called within an actix system.
     pub fn start(request: ColonyRequest) -> Result<Self, RuntimeError> {
         let commands = Arc::new(CommandDesk::new(None, Arc::clone(&request.clock)));
-        Self::settle(request, Upkeep {
-            keeper: None,
-            commands,
-            northbound: None,
-            steps: None,
-            panics: Arc::default(),
-        })
+        Self::settle(
+            request,
+            Upkeep {
+                keeper: None,
+                commands,
+                northbound: None,
+                steps: None,
+                panics: Arc::default(),
+            },
+        )
     }
 
-    pub(crate) fn settle(
-        request: ColonyRequest,
-        upkeep: Upkeep,
-    ) -> Result<Self, RuntimeError> {
+    pub(crate) fn settle(request: ColonyRequest, upkeep: Upkeep) -> Result<Self, RuntimeError> {
         let ColonyRequest { plant, clock, verifier, mut restored, endpoints, lines, .. } = request;
         let (aside_key, drill) = (request.aside_key, request.drill);
         let Upkeep { keeper, commands, northbound, steps, panics } = upkeep;
@@ -163,8 +161,7 @@ impl Colony {
         let kinds = Kinds::compile(&plant)?;
         let flows = Flows::resolve(&plant)?;
 
-        let seats: Vec<_> =
-            plant.devices.iter().map(|_| seat::<Twin>(ADDRESS)).collect();
+        let seats: Vec<_> = plant.devices.iter().map(|_| seat::<Twin>(ADDRESS)).collect();
         let (mailboxes, inboxes): (Vec<Mailbox>, Vec<_>) =
             plant.devices.iter().map(|_| plantwin_twin::mailbox(MAILBOX)).unzip();
         let station_seat = seat::<Station>(ADDRESS);
@@ -189,8 +186,13 @@ impl Colony {
         let mut letters = Vec::new();
         let mut station_openers = Vec::with_capacity(plant.devices.len());
         let mut twins = Vec::with_capacity(plant.devices.len());
-        for ((((device, seat), mailbox), inbox), (outlets, mut openers)) in
-            plant.devices.iter().zip(seats).zip(mailboxes).zip(inboxes).zip(outlets.into_iter().zip(openers))
+        for ((((device, seat), mailbox), inbox), (outlets, mut openers)) in plant
+            .devices
+            .iter()
+            .zip(seats)
+            .zip(mailboxes)
+            .zip(inboxes)
+            .zip(outlets.into_iter().zip(openers))
         {
             let ix = device.ix;
             let (twin_end, station_end) = keys.pair(twin_party(ix), STATION)?;
@@ -202,9 +204,8 @@ impl Colony {
             let own_confirmed = Arc::new(Confirmed::default());
             confirmed.push(is_durable(device).then(|| Arc::clone(&own_confirmed)));
             let known = &device.id;
-            letters.extend(
-                restored.letters.get(known).into_iter().flatten().map(|l| (ix, l.clone())),
-            );
+            letters
+                .extend(restored.letters.get(known).into_iter().flatten().map(|l| (ix, l.clone())));
             let init = TwinInit {
                 plan: Arc::new(kinds.plan(&plant, device, &flows, &verifier, keeper.is_some())?),
                 sealing: Sealing { openers, station: twin_end.0 },

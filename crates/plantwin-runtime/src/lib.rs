@@ -85,6 +85,6 @@ pub use guardian::{
     Child, Decision, GuardEvent, GuardWatcher, Guardian, RestartHistory, RestartPolicy, Seat,
     Supervisor, TreeState, Verdict, Ward, seat,
 };
-pub use path::PathChooser;
+pub use path::{BreakerState, PathChooser};
 pub use plant::{RunRequest, RunningPlant};
 pub use station::StationReport;

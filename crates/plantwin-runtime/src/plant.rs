@@ -64,7 +64,12 @@ impl RunningPlant {
         let (mut store, mut rest_key, mut store_findings) = (None, None, Vec::new());
         if let Some(dir) = &request.data {
             let (opened, report) = SledStore::open(dir)?;
-            store_findings = report.findings.iter().filter(|f| !matches!(f, Finding::LogTorn { .. })).map(ToString::to_string).collect();
+            store_findings = report
+                .findings
+                .iter()
+                .filter(|f| !matches!(f, Finding::LogTorn { .. }))
+                .map(ToString::to_string)
+                .collect();
             for finding in &store_findings {
                 warnings.push(format!("the data directory {}: {finding}", dir.display()));
             }

@@ -25,7 +25,7 @@ const VIOLATIONS: usize = 20;
 pub(crate) struct Journal {
     hash: u64,
     lines: Option<Vec<String>>,
-    /// By the value that the command writes, which names it.
+    /// By the number that the command writes, which names it.
     pub(crate) commands: BTreeMap<u64, Vec<CommandEvent>>,
     /// By device: numbers of which it was relieved, and when.
     pub(crate) confirmed: Vec<BTreeMap<u64, Duration>>,
@@ -113,7 +113,10 @@ impl Journal {
         self.count("checks");
         if let Err(violation) = verdict
             && self.violations.len() < VIOLATIONS
-            && !self.violations.contains(&violation)
+            && !self.violations.iter().any(|v| {
+                // The first of its kind says enough.
+                v.rule == violation.rule && v.subject == violation.subject
+            })
         {
             self.violations.push(violation);
         }

@@ -19,8 +19,14 @@ use plantwin_model::{
 
 use crate::{journal::SharedJournal, scene::Way};
 
-/// A conflicting command writes its key's value plus this.
+/// A command is known by its number; a conflicting one by its key plus this.
 pub(crate) const OTHER: u64 = 500_000;
+/// A command writes its number times this, so that no two write values which read-back, with
+/// its tolerance of a millionth of the range, could take for each other.
+pub(crate) const SPREAD: u64 = 16;
+
+/// Commands that set a device right count from here.
+const CORRECTIONS: u64 = 100_000;
 
 /// What was asked under a key.
 struct Asked {
@@ -36,13 +42,14 @@ struct Asked {
 pub(crate) struct Operator {
     journal: SharedJournal,
     names: Vec<String>,
-    /// By the value written, which names the command.
+    /// By number: the key, or the key and [`OTHER`].
     asked: BTreeMap<u64, Asked>,
+    corrections: u64,
 }
 
 impl Operator {
     pub(crate) fn new(journal: SharedJournal, names: Vec<String>) -> Self {
-        Self { journal, names, asked: BTreeMap::new() }
+        Self { journal, names, asked: BTreeMap::new(), corrections: 0 }
     }
 
     /// Wants a command done.
@@ -70,10 +77,11 @@ impl Operator {
         self.hear(world);
         let Some(asked) = self.asked.get_mut(&value) else { return };
         let device = self.names[asked.device].as_str().into();
-        let args = vec![("setpoint".to_owned(), value as f64)];
+        let setpoint = (value * SPREAD) as f64;
+        let args = vec![("setpoint".to_owned(), setpoint)];
         let request = match asked.way {
             Way::Write => {
-                Request::Write { device, point: "setpoint".to_owned(), value: value as f64 }
+                Request::Write { device, point: "setpoint".to_owned(), value: setpoint }
             }
             Way::Drive => Request::Command { device, command: "drive".to_owned(), args },
             Way::Start => Request::Command { device, command: "start".to_owned(), args },
@@ -167,6 +175,20 @@ impl Operator {
                 journal.lives[ix].push(Life::Forgiven);
                 drop(journal);
                 drop(desk.send(Request::Restart { device: twin.id.clone() }));
+            }
+        }
+    }
+
+    /// Gives a new command to each device that does not show what an earlier one wrote: what was
+    /// sent and never heard of again is never sent again, so its twin stays out of sync.
+    pub(crate) fn correct(&mut self, world: Duration, view: &PlantView, desk: &dyn CommandSender) {
+        for (ix, twin) in view.twins.iter().enumerate() {
+            if twin.state == TwinState::OutOfSync && twin.points.iter().any(|p| p.desired.is_some())
+            {
+                self.corrections += 1;
+                let key = CORRECTIONS + self.corrections;
+                self.want(key, ix, Way::Start);
+                self.ask(world, key, desk);
             }
         }
     }

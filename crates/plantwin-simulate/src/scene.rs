@@ -48,7 +48,7 @@ pub(crate) enum Trap {
 /// Something that is done to the plant.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Act {
-    /// A command with this key, which is also the value it writes.
+    /// A command with this key, which is also the number it writes.
     Command { key: u64, device: usize, way: Way },
     /// The same once more.
     Again { key: u64 },
@@ -115,7 +115,7 @@ unit = "cm"
 range = [0, 20]
 [type.unit.property.setpoint]
 unit = "1"
-range = [0, 1e6]
+range = [0, 1e7]
 access = "rw"
 [type.unit.property.mode]
 unit = "1"

@@ -48,6 +48,9 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
 /// Wait before a process that could not start is started again.
 const START_AGAIN: Duration = Duration::from_secs(2);
 
+/// Counters of the view that tell a present number.
+const GAUGES: [&str; 2] = ["commands_open", "commands_unknown"];
+
 /// A fault of plantwin's own that is played, to see that it is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Planted {
@@ -433,6 +436,7 @@ impl World {
                 self.operator.acknowledge_all(shown, &*desk);
                 self.operator.revive(shown, &*desk);
                 self.operator.clear_letters(shown, &*desk);
+                self.operator.correct(world, shown, &*desk);
                 self.operator.chase(world, &*desk);
             }
             let unrest = self.unrest(shown);
@@ -475,7 +479,7 @@ impl World {
         let mut journal = self.journal.open();
         journal.count("views");
         if let Some(before) = before {
-            journal.judge(invariant::view_follows(before, view));
+            journal.judge(invariant::view_follows(before, view, &GAUGES));
         }
         let calm = world >= self.jumped + AFTER_JUMP;
         for (ix, twin) in view.twins.iter().enumerate() {

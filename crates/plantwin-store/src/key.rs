@@ -53,9 +53,12 @@ impl Keys {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound && fresh => return make(dir, &path),
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(refuse(&path, "it is gone, and the data beside it cannot be vouched \
+                return Err(refuse(
+                    &path,
+                    "it is gone, and the data beside it cannot be vouched \
                      for without it; put it back from a backup, or move the directory away to \
-                     begin with an empty store"));
+                     begin with an empty store",
+                ));
             }
             Err(source) => {
                 return Err(StoreError::File { action: "read the key file", path, source });
@@ -74,13 +77,19 @@ impl Keys {
 
 /// The complaint about a key that is not the one the data was written with.
 pub(crate) fn another(dir: &Path) -> StoreError {
-    refuse(&dir.join(NAME), "it is not the key that the data beside it was written with; put the \
-         right one back from a backup, or move the directory away to begin with an empty store")
+    refuse(
+        &dir.join(NAME),
+        "it is not the key that the data beside it was written with; put the \
+         right one back from a backup, or move the directory away to begin with an empty store",
+    )
 }
 
 fn altered(path: &Path) -> StoreError {
-    refuse(path, "it was altered or cut; put it back from a backup, or move the directory away to \
-         begin with an empty store")
+    refuse(
+        path,
+        "it was altered or cut; put it back from a backup, or move the directory away to \
+         begin with an empty store",
+    )
 }
 
 fn refuse(path: &Path, reason: &'static str) -> StoreError {
@@ -101,7 +110,8 @@ pub(crate) fn short(full: &[u8; 32]) -> [u8; 16] {
 fn make(dir: &Path, path: &Path) -> Result<Keys, StoreError> {
     let secret: [u8; SECRET_BYTES] = random_bytes()?;
     let fresh = dir.join("key.new");
-    let fail = |source| StoreError::File { action: "make the key file", path: path.to_owned(), source };
+    let fail =
+        |source| StoreError::File { action: "make the key file", path: path.to_owned(), source };
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -128,8 +138,11 @@ fn check_mode(path: &Path) -> Result<(), StoreError> {
         source,
     })?;
     if about.permissions().mode() & 0o077 != 0 {
-        return Err(refuse(path, "others than its owner may read or write it; run `chmod 600` on \
-             it, and if it may have been copied, move the directory away and begin anew"));
+        return Err(refuse(
+            path,
+            "others than its owner may read or write it; run `chmod 600` on \
+             it, and if it may have been copied, move the directory away and begin anew",
+        ));
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ compile_error!("plantwin-store survives a damaged store by catching panics: buil
 mod aside;
 mod disk;
 mod error;
+mod files;
 mod head;
 mod key;
 mod lock;

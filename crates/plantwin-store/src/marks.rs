@@ -64,9 +64,10 @@ pub(crate) fn read(dir: &Path, keys: &Keys) -> Result<Found, StoreError> {
     let (first, second) = bytes.split_at(SLOT.min(bytes.len()));
     let slots = [decode(first, keys), decode(second, keys)];
     let intact = slots.iter().flatten().count();
-    let newest = slots.into_iter().enumerate().filter_map(|(slot, found)| {
-        found.map(|(generation, marks)| (generation, slot, marks))
-    });
+    let newest = slots
+        .into_iter()
+        .enumerate()
+        .filter_map(|(slot, found)| found.map(|(generation, marks)| (generation, slot, marks)));
     Ok(match newest.max_by_key(|(generation, ..)| *generation) {
         Some((generation, slot, marks)) => {
             Found::Marks { marks, generation, slot, half: intact < 2 }

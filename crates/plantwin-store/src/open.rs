@@ -5,11 +5,7 @@
 //! the disk; in a new directory they are also written first, so that a crash in between does not
 //! look like lost marks. Absent: reading what is kept.
 
-use std::{
-    fs,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs, path::Path, sync::Arc};
 
 use crate::{
     Finding, OpenReport, StoreError, aside,
@@ -56,11 +52,6 @@ pub(crate) fn open(dir: &Path) -> Result<(Parts, OpenReport), StoreError> {
     report.boot = promised.map_or(0, |m| m.boot);
     let mut log = log::check(dir, &disk, &keys, promised, &mut report)?;
     let opened = state::open(dir, &keys, promised.map(|m| &m.trees), &mut report)?;
-    opened.file.sync_data().map_err(|source| StoreError::File {
-        action: "sync the data base in",
-        path: dir.to_owned(),
-        source,
-    })?;
     log.flush()?;
     report.boot += 1;
     let (log_first, log_last, log_mac) = log.marks();
@@ -75,7 +66,7 @@ pub(crate) fn open(dir: &Path) -> Result<(Parts, OpenReport), StoreError> {
         lost: opened.lost,
         heads,
         db: opened.db,
-        file: opened.file,
+        files: opened.files,
         log,
         marks,
         lock,

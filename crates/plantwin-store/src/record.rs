@@ -26,7 +26,13 @@ pub(crate) struct Record<'r> {
 }
 
 /// A record; lengths were checked by the caller.
-pub(crate) fn encode(secret: &Secret, tree: &str, key: &[u8], sequence: u64, value: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(
+    secret: &Secret,
+    tree: &str,
+    key: &[u8],
+    sequence: u64,
+    value: &[u8],
+) -> Vec<u8> {
     let mut record = Vec::with_capacity(BODY_AT + tree.len() + key.len() + value.len());
     record.extend(MAGIC);
     record.push(tree.len() as u8);

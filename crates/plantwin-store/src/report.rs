@@ -128,9 +128,9 @@ impl fmt::Display for Finding {
             Self::MarksLost => {
                 f.write_str("the marks are lost: the end of the data cannot be vouched for")
             }
-            Self::MarksHalf => f.write_str(
-                "one of the two marks is damaged: the last flush cannot be vouched for",
-            ),
+            Self::MarksHalf => {
+                f.write_str("one of the two marks is damaged: the last flush cannot be vouched for")
+            }
             Self::OldLayout => f.write_str("the data of a version before 0.1 was put aside"),
         }
     }

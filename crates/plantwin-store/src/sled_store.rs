@@ -7,7 +7,6 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::File,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -21,6 +20,7 @@ use plantwin_model::Timestamp;
 
 use crate::{
     LogKind, LogRecord, OpenReport, Store, StoreError, Tree, Write,
+    files::SledFiles,
     head::{HEAD_KEY, Head},
     key::Keys,
     lock::DirLock,
@@ -42,7 +42,6 @@ pub struct SledStore {
     // Order matters: fields drop in order, and the directory is free only when the data base is closed.
     trees: Mutex<Trees>,
     pub(crate) db: sled::Db,
-    file: File,
     log: Mutex<Log>,
     /// Held through a flush: who comes second finds that nothing is left to do.
     marks: Mutex<Flushed>,
@@ -59,6 +58,7 @@ struct Trees {
 
 struct Flushed {
     file: MarksFile,
+    files: SledFiles,
     /// Batches since opening that are safe.
     version: u64,
 }
@@ -70,7 +70,7 @@ pub(crate) struct Parts {
     pub(crate) lost: BTreeMap<String, u64>,
     pub(crate) heads: BTreeMap<String, Head>,
     pub(crate) db: sled::Db,
-    pub(crate) file: File,
+    pub(crate) files: SledFiles,
     pub(crate) log: Log,
     pub(crate) marks: MarksFile,
     pub(crate) lock: DirLock,
@@ -92,9 +92,8 @@ impl SledStore {
             lost: parts.lost,
             trees: Mutex::new(Trees { heads: parts.heads, version: 0 }),
             db: parts.db,
-            file: parts.file,
             log: Mutex::new(parts.log),
-            marks: Mutex::new(Flushed { file: parts.marks, version: 0 }),
+            marks: Mutex::new(Flushed { file: parts.marks, files: parts.files, version: 0 }),
             failed: AtomicBool::new(false),
             _lock: parts.lock,
         };
@@ -160,7 +159,12 @@ impl SledStore {
         })
     }
 
-    fn check<'r>(&self, tree: Tree, key: &[u8], bytes: &'r [u8]) -> Result<(u64, &'r [u8]), StoreError> {
+    fn check<'r>(
+        &self,
+        tree: Tree,
+        key: &[u8],
+        bytes: &'r [u8],
+    ) -> Result<(u64, &'r [u8]), StoreError> {
         record::decode(&self.keys.record, tree.name(), key, bytes).map_err(|reason| {
             let key = String::from_utf8_lossy(key).into_owned();
             StoreError::Damaged { tree: tree.name().to_owned(), key, reason }
@@ -191,23 +195,22 @@ impl SledStore {
     }
 
     /// Makes the trees safe, if anything was written, and says their heads.
-    fn flush_trees(&self, flushed: &mut u64) -> Result<Option<BTreeMap<String, Head>>, StoreError> {
+    fn flush_trees(
+        &self,
+        flushed: &mut Flushed,
+    ) -> Result<Option<BTreeMap<String, Head>>, StoreError> {
         const ACTION: &str = "flush the store";
         self.guard(ACTION, || {
             let (heads, version) = {
                 let trees = lock(&self.trees);
-                if trees.version == *flushed {
+                if trees.version == flushed.version {
                     return Ok(None);
                 }
                 (trees.heads.clone(), trees.version)
             };
             self.db.flush().map_err(backend(ACTION))?;
-            self.file.sync_data().map_err(|source| StoreError::File {
-                action: "sync the data base in",
-                path: self.dir.clone(),
-                source,
-            })?;
-            *flushed = version;
+            flushed.files.sync()?;
+            flushed.version = version;
             Ok(Some(heads))
         })
     }
@@ -221,8 +224,9 @@ impl SledStore {
             (marks.log_first, marks.log_last, marks.log_mac) = log.marks();
             outcome
         };
-        let trees = if with_trees { self.flush_trees(&mut flushed.version) } else { Ok(None) };
-        let trees = trees.map(|heads| marks.trees = heads.unwrap_or(std::mem::take(&mut marks.trees)));
+        let trees = if with_trees { self.flush_trees(&mut flushed) } else { Ok(None) };
+        let trees =
+            trees.map(|heads| marks.trees = heads.unwrap_or(std::mem::take(&mut marks.trees)));
         // Whatever failed, what is safe is marked.
         let written = flushed.file.write(&self.keys, marks);
         log.and(trees).and(written)
@@ -278,13 +282,20 @@ impl Store for SledStore {
                         head.add(&self.keys, name, key.as_bytes(), sequence);
                         batch.insert(
                             key,
-                            record::encode(&self.keys.record, name, key.as_bytes(), sequence, value),
+                            record::encode(
+                                &self.keys.record,
+                                name,
+                                key.as_bytes(),
+                                sequence,
+                                value,
+                            ),
                         );
                     }
                     Write::Delete(_) => batch.remove(key),
                 }
             }
-            let mark = record::encode(&self.keys.record, name, HEAD_KEY, head.sequence, &head.encode());
+            let mark =
+                record::encode(&self.keys.record, name, HEAD_KEY, head.sequence, &head.encode());
             batch.insert(HEAD_KEY, mark);
             records.apply_batch(batch).map_err(backend(ACTION))?;
             trees.heads.insert(name.to_owned(), head);

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs::{self, File},
+    fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Once, mpsc::sync_channel},
@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     Finding, OpenReport, StoreError, aside,
+    files::SledFiles,
     head::{HEAD_KEY, Head},
     key::Keys,
     record,
@@ -33,7 +34,7 @@ const CACHE_BYTES: u64 = 16 << 20;
 /// does not understand while opening.
 const IMAGE_BYTES: u64 = 128 << 20;
 /// Opening and reading takes 50 ms, a data base of gigabytes some seconds; beyond this it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Records per batch while building anew.
 const REBUILD_BATCH: usize = 512;
 /// A hole of one damaged page or segment holds fewer records of one queue than this; see
@@ -45,9 +46,7 @@ const HELPER: &str = "store-open";
 /// An opened and checked data base.
 pub(crate) struct Opened {
     pub(crate) db: sled::Db,
-    /// The main file, to be synced: sled's own flush stops at `sync_file_range`, which neither
-    /// writes the file's length nor empties the disk's cache (see its man page).
-    pub(crate) file: File,
+    pub(crate) files: SledFiles,
     pub(crate) trees: BTreeMap<String, Head>,
     /// Changes that may be lost, by tree.
     pub(crate) lost: BTreeMap<String, u64>,
@@ -70,8 +69,8 @@ pub(crate) fn open(
     let outcome = open_checked(&path, keys).and_then(|(db, trees)| {
         let Some(damage) = compare(&trees, promised) else { return Ok((db, trees)) };
         // It is whole, only too old: what it holds was not deleted by then.
-        certain = catch_unwind(AssertUnwindSafe(|| contents(&db, keys, &trees)))
-            .unwrap_or_default();
+        certain =
+            catch_unwind(AssertUnwindSafe(|| contents(&db, keys, &trees))).unwrap_or_default();
         Err(Trouble::Damage(damage))
     });
     let (db, trees, lost) = match outcome {
@@ -85,9 +84,8 @@ pub(crate) fn open(
         }
     };
     report.records = trees.values().map(|head| head.count).sum();
-    let file = File::open(&main)
-        .map_err(|source| StoreError::File { action: "open", path: main, source })?;
-    Ok(Opened { db, file, trees, lost })
+    let files = SledFiles::open(dir, &path)?;
+    Ok(Opened { db, files, trees, lost })
 }
 
 /// Why a data base cannot be used.
@@ -208,10 +206,11 @@ fn check(db: sled::Db, keys: &Keys) -> Result<Checked, Trouble> {
         let (mut found, mut head) = (Head::default(), None);
         for entry in &tree {
             let (key, bytes) = entry?;
-            let (sequence, value) = record::decode(&keys.record, &name, &key, &bytes).map_err(|reason| {
-                let key = String::from_utf8_lossy(&key);
-                Trouble::Damage(format!("record {key:?} of {name}: {reason}"))
-            })?;
+            let (sequence, value) =
+                record::decode(&keys.record, &name, &key, &bytes).map_err(|reason| {
+                    let key = String::from_utf8_lossy(&key);
+                    Trouble::Damage(format!("record {key:?} of {name}: {reason}"))
+                })?;
             if key == HEAD_KEY {
                 head = Head::decode(value);
             } else {
@@ -281,9 +280,9 @@ fn rebuild(
     for (name, (head, live)) in &certain {
         if let Some(found) = salvage.trees.get_mut(name) {
             // Up to that head everything is known; what else was found of that time was deleted.
-            found.records.retain(|key, place| {
-                place.0 > head.sequence || live.get(key) == Some(&place.0)
-            });
+            found
+                .records
+                .retain(|key, place| place.0 > head.sequence || live.get(key) == Some(&place.0));
         }
     }
     let (db, mut trees) = open_checked(path, keys).map_err(|trouble| StoreError::Backend {
@@ -353,11 +352,7 @@ fn write_anew(
 }
 
 /// Moves the data base out of the way; nothing to move is no error.
-fn set_aside(
-    dir: &Path,
-    path: &Path,
-    image: Option<&[u8]>,
-) -> Result<Option<PathBuf>, StoreError> {
+fn set_aside(dir: &Path, path: &Path, image: Option<&[u8]>) -> Result<Option<PathBuf>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 //!
 //! Absent: transactions over several trees, watching for changes.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use plantwin_model::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
@@ -154,6 +154,58 @@ pub trait Store: Send + Sync {
     /// Returns when everything written before, by anybody, is on the disk. Calls from several
     /// threads at once share one trip to the disk.
     fn flush(&self) -> Result<(), StoreError>;
+}
+
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn get(&self, tree: Tree, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).get(tree, key)
+    }
+
+    fn put_batch(&self, tree: Tree, writes: &[Write<'_>]) -> Result<(), StoreError> {
+        (**self).put_batch(tree, writes)
+    }
+
+    fn scan(&self, tree: Tree) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        (**self).scan(tree)
+    }
+
+    fn scan_from(
+        &self,
+        tree: Tree,
+        prefix: &str,
+        from_key: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        (**self).scan_from(tree, prefix, from_key, limit)
+    }
+
+    fn lost(&self, tree: Tree) -> u64 {
+        (**self).lost(tree)
+    }
+
+    fn append(&self, kind: LogKind, time: Timestamp, payload: &[u8]) -> Result<u64, StoreError> {
+        (**self).append(kind, time, payload)
+    }
+
+    fn read_log(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(LogRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        (**self).read_log(from, visit)
+    }
+
+    fn prune_log(&self, before: u64) -> Result<(), StoreError> {
+        (**self).prune_log(before)
+    }
+
+    fn flush_log(&self) -> Result<(), StoreError> {
+        (**self).flush_log()
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        (**self).flush()
+    }
 }
 
 /// Typed values over any [`Store`], encoded with postcard.

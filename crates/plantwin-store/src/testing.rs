@@ -4,8 +4,7 @@
 //! damage to files, which `examples/damage.rs` does to the real one.
 
 use std::{
-    fmt,
-    io,
+    fmt, io,
     ops::ControlFlow,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
@@ -53,10 +52,7 @@ pub struct FaultyStore<S> {
 
 impl<S: Store> FaultyStore<S> {
     /// `choose` is asked for each call, with its number from 0, what becomes of it.
-    pub fn new(
-        inner: S,
-        choose: impl Fn(u64, Operation) -> Fault + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(inner: S, choose: impl Fn(u64, Operation) -> Fault + Send + Sync + 'static) -> Self {
         Self { inner, calls: AtomicU64::new(0), choose: Box::new(choose) }
     }
 

@@ -178,7 +178,7 @@ impl Twin {
     }
 
     fn tell(&mut self, mut event: TwinEvent, now: Timestamp) {
-        let lane = event.lane();
+        let lane = self.core.lane_of(&event);
         if let TwinEvent::Observed(observed) = &mut event {
             observed.mailbox = self.init.inbox.view();
         }

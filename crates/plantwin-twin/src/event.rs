@@ -20,7 +20,10 @@ pub enum TwinEvent {
         /// Outcome.
         outcome: Outcome,
     },
-    /// What must survive the process, to be kept under the twin's name.
+    /// What must survive the process, to be kept under the twin's name. For a device of durable
+    /// delivery it says how far telemetry is recorded: it must not be on disk before the
+    /// telemetry that was told before it, or a crash between the two loses values that the device
+    /// sends again and the twin takes for recorded.
     Save(Vec<u8>),
     /// Values of a device of durable delivery, one for each of its frames, in order.
     Telemetry(Telemetry),
@@ -34,7 +37,8 @@ pub enum TwinEvent {
 }
 
 impl TwinEvent {
-    /// The lane in which it travels to the station.
+    /// The lane in which it travels to the station (while the twin is drained, outcomes travel
+    /// behind telemetry instead).
     pub const fn lane(&self) -> Lane {
         match self {
             Self::Observed(_) => Lane::Latest,
@@ -91,7 +95,9 @@ pub struct Telemetry {
     pub received: Timestamp,
     /// Its values, in their order.
     pub samples: Vec<TelemetrySample>,
-    /// Whether it was told before: there are no samples, and only the receipt counts.
+    /// Whether it was told before: there are no samples, and only the receipt counts. The first
+    /// one may still be on its way to the disk: the receipt is to be confirmed no sooner than
+    /// that one is there.
     pub duplicate: bool,
     /// Frames between the last one told and this one that plantwin never got, by the device's
     /// own sequence, or had to shed: a gap to be recorded. One that arrives late after all is

@@ -426,3 +426,23 @@ fn what_tells_of_the_link_never_overtakes_the_values_received_before() {
         assert_eq!(command(1, 1.0).lane(delivery), Lane::Command);
     }
 }
+
+#[actix::test]
+async fn a_twin_that_is_gone_for_good_takes_no_more_mail() {
+    let mut bench = Bench::start(1);
+    bench.post(&link_up());
+    bench.post(&command(1, 60.0));
+    let late = bench.seal(&TwinMail::Alive);
+    let Bench { addr, mailbox, .. } = bench;
+    // With its last address gone the guardian cannot restart it.
+    drop(addr);
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while !mailbox.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the mailbox closes");
+    assert!(matches!(mailbox.post(late), Err(crate::PostError::Gone)));
+    mailbox.room(Lane::Latest).await;
+}

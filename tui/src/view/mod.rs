@@ -7,6 +7,7 @@ mod alarms;
 mod bars;
 mod dialog;
 mod help;
+mod mail;
 mod overview;
 mod pen;
 #[cfg(test)]

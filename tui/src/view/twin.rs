@@ -6,18 +6,18 @@ use plantwin_model::{AlarmView, PointInfo, Quality, SessionView, SetAsideView, T
 use ratatui::layout::Rect;
 
 use super::{
+    mail::{draw_letters, wrap},
     pen::Pen,
     trend,
     twins::{session, state_name, state_tone},
     value,
 };
 use crate::{
-    keys::Access,
     layout::{Layout, TwinExtras, offset},
     state::App,
     text::{clock, count, duration, number, unit},
     theme::{Mark, Tone, alarm_state_name, priority_name},
-    waiting::{is_tight, lane_words, letter_words, spool_words},
+    waiting::{is_tight, lane_words, spool_words},
 };
 
 const TITLES: [&str; 9] =
@@ -209,50 +209,6 @@ fn draw_alarm(pen: &mut Pen<'_>, area: Rect, alarm: &AlarmView) {
     let head = format!("{} {} ", priority_name(alarm.priority), alarm_state_name(alarm.state));
     let text = format!("{}; {}", alarm.text, alarm.response);
     pen.pieces(area.x + 3, area.y, area.right(), &[(&head, mark.tone), (&text, Tone::Normal)]);
-}
-
-/// Letters that crashed the twin twice, under a heading that says how many there are.
-fn draw_letters(app: &App, pen: &mut Pen<'_>, area: Rect, letters: &[&SetAsideView]) {
-    if area.height == 0 {
-        return;
-    }
-    let rows = usize::from(area.height - 1);
-    let shown = match letters.len().saturating_sub(rows) {
-        0 => String::new(),
-        _ => format!(", the oldest {rows}"),
-    };
-    let keys = match app.access {
-        Access::Operate => "  m retry or drop",
-        Access::Look => "",
-    };
-    let title = format!(" SET ASIDE {}{shown}{keys}", count(letters.len() as u64));
-    pen.heading(Rect { height: 1, ..area }, &title);
-    for (y, letter) in (area.y + 1..area.bottom()).zip(letters) {
-        pen.rows += 1;
-        let (tone, words) = (Tone::Bad, letter_words(letter));
-        if app.is_lost() {
-            pen.text(area.x + 3, y, area.width.saturating_sub(3), &words, Tone::Dim);
-        } else {
-            pen.mark(area.x, y, Mark::BAD);
-            let age = format!("{:>6} ", duration(app.age(letter.since)));
-            pen.pieces(area.x + 3, y, area.right(), &[(&age, Tone::Normal), (&words, tone)]);
-        }
-    }
-}
-
-/// `parts` on as few lines of at most `width` columns as they need; a part is never broken.
-fn wrap(parts: &[String], width: u16) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for part in parts {
-        match lines.last_mut() {
-            Some(line) if line.len() + 2 + part.len() <= usize::from(width) => {
-                line.push_str("  ");
-                line.push_str(part);
-            }
-            _ => lines.push(part.clone()),
-        }
-    }
-    lines
 }
 
 fn draw_points(

@@ -20,7 +20,7 @@ use crate::{
     unit::{Failure, Unit},
 };
 
-/// The way to a device; does not keep its bus open.
+/// The way to a device. It may outlive its link, and must not keep the bus open then.
 pub(super) struct ModbusControl {
     bus: Weak<Bus>,
     number: u8,

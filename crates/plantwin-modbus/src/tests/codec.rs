@@ -79,20 +79,18 @@ proptest! {
 
     #[test]
     fn no_bytes_make_a_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Request::parse(&bytes);
-        let _ = Ask::parse(&bytes);
-        let _ = pdu::identity(&bytes);
-        for table in [Table::Holding, Table::Coil] {
-            let _ = pdu::read_values(table, 5, &bytes);
-        }
-        let ask = Ask::Read { table: Table::Holding, start: 0, count: 5 };
-        let _ = ask.read_stamped(&bytes);
-        let get = Ask::Get { id: 0, offset: 0 };
-        let _ = get.read_progress(&bytes);
+        crate::handle_any_bytes(&bytes);
         let mut buffer = bytes;
         while let Ok(Some(adu)) = Adu::take(&mut buffer) {
             prop_assert!(!adu.pdu.is_empty() && adu.pdu.len() <= PDU);
         }
+    }
+
+    #[test]
+    fn nearly_lawful_bytes_make_no_parser_panic(function in prop_oneof![1u8..=6, 15u8..=16, Just(43u8), Just(65u8), any::<u8>()], rest in proptest::collection::vec(prop_oneof![0u8..4, any::<u8>()], 0..40), unit in prop_oneof![Just(1u8), Just(255u8)]) {
+        let pdu: Vec<u8> = [&[function], &rest[..]].concat();
+        crate::handle_any_bytes(&pdu);
+        crate::handle_any_bytes(&Adu { transaction: 0, unit, pdu }.bytes());
     }
 
     #[test]

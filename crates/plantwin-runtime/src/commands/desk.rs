@@ -42,7 +42,7 @@ impl CommandDesk {
     /// with the process.
     pub(crate) fn new(keeper: Option<Arc<Keeper>>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            core: Mutex::new(Commands::new()),
+            core: Mutex::new(Commands::new(clock.speed())),
             gates: Mutex::default(),
             lines: OnceLock::new(),
             keeper,
@@ -64,8 +64,7 @@ impl CommandDesk {
         lines: Lines,
     ) -> usize {
         let mut out = Vec::new();
-        let orphans =
-            recover::recover(&mut self.core(), plant, steps, self.clock.now(), &mut out);
+        let orphans = recover::recover(&mut self.core(), plant, steps, self.clock.now(), &mut out);
         // Set here and nowhere else.
         let _ = self.lines.set(lines);
         self.carry_out(out);

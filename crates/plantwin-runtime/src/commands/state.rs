@@ -13,7 +13,7 @@ use super::{CommandStep, Intent};
 pub(crate) const OPEN_LIMIT: usize = 4096;
 /// Outcomes that are remembered for whoever asks again under the same key; older ones go first.
 pub(crate) const REMEMBERED: usize = 100_000;
-/// A command that was sent and not answered within this plant time is read back.
+/// A command that was sent and not answered within this wall time is read back.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 /// How long a device that is heard again may take to show what was written.
 pub(crate) const SHOWN_WITHIN: Duration = Duration::from_secs(10);
@@ -107,10 +107,12 @@ pub(crate) struct Commands<R> {
     /// The newest command that may have written each point.
     written: BTreeMap<(DeviceIx, PointIx), u64>,
     next: u64,
+    /// Plant time in a second of wall time, at least 1: networks do not run faster.
+    pace: f64,
 }
 
 impl<R> Commands<R> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(pace: f64) -> Self {
         Self {
             by_key: HashMap::new(),
             open: BTreeMap::new(),
@@ -118,6 +120,7 @@ impl<R> Commands<R> {
             watched: BTreeMap::new(),
             written: BTreeMap::new(),
             next: 1,
+            pace: pace.max(1.0),
         }
     }
 
@@ -129,7 +132,8 @@ impl<R> Commands<R> {
     /// Somebody asks.
     pub(crate) fn ask(&mut self, ask: Ask<R>, out: &mut Vec<Output<R>>) {
         if let Some(known) = self.by_key.get_mut(&ask.intent.key) {
-            if known.intent.device != ask.intent.device || known.intent.writes != ask.intent.writes {
+            if known.intent.device != ask.intent.device || known.intent.writes != ask.intent.writes
+            {
                 let reason = "another command has this key already: choose a new one".to_owned();
                 out.push(Output::Reply(ask.reply, Outcome::Refused { reason }));
                 return;
@@ -290,6 +294,7 @@ impl<R> Commands<R> {
     }
 
     fn judge(&mut self, ticket: u64, points: &[PointSeen], now: Timestamp) -> Option<Outcome> {
+        let patience = SHOWN_WITHIN.mul_f64(self.pace);
         let key = *self.open.get(&ticket)?;
         let command = self.by_key.get_mut(&key)?;
         let device = command.device;
@@ -314,21 +319,22 @@ impl<R> Commands<R> {
             return Some(Outcome::Done);
         }
         let since = *heard.get_or_insert(now);
-        (now.since(since) >= SHOWN_WITHIN).then(|| Outcome::Failed {
+        (now.since(since) >= patience).then(|| Outcome::Failed {
             reason: "it was sent and not answered, and the device does not show it".to_owned(),
         })
     }
 
     /// Time passes: what was not sent expires, what was not answered is watched.
     pub(crate) fn on_time(&mut self, now: Timestamp, out: &mut Vec<Output<R>>) {
+        let patience = ANSWER_WITHIN.mul_f64(self.pace);
         let mut late = Vec::new();
         for (&ticket, key) in &self.open {
             let Some(command) = self.by_key.get(key) else { continue };
             match command.stage {
-                Stage::Posted if now.since(command.intent.expires) >= ANSWER_WITHIN => {
+                Stage::Posted if now.since(command.intent.expires) >= patience => {
                     late.push((ticket, None));
                 }
-                Stage::Sent(sent) if now.since(sent) >= ANSWER_WITHIN => {
+                Stage::Sent(sent) if now.since(sent) >= patience => {
                     late.push((ticket, Some(sent)));
                 }
                 _ => {}

@@ -77,7 +77,7 @@ impl<'p> World<'p> {
         Self {
             plant,
             disk: MemoryStore::new(),
-            core: Commands::new(),
+            core: Commands::new(1.0),
             todo: VecDeque::new(),
             now: Timestamp::from_millis(1_000),
             course,
@@ -149,27 +149,25 @@ impl<'p> World<'p> {
                 }
             }
             Next::LineAsks(ticket) => self.core.sending(ticket, self.now, &mut out),
-            Next::BytesLeave(ticket) => {
-                match self.course {
-                    Course::Refuses => {
-                        let reason = "the device refused".to_owned();
-                        self.todo.push_back(Next::Answer(ticket, Outcome::Failed { reason }));
-                    }
-                    Course::BytesLost => self.lost(ticket),
-                    Course::AnswerLost => {
-                        self.arrive();
-                        self.lost(ticket);
-                    }
-                    Course::BytesLate => {
-                        self.lost(ticket);
-                        self.todo.push_back(Next::Arrive);
-                    }
-                    Course::Fine | Course::Again | Course::Twice => {
-                        self.arrive();
-                        self.todo.push_back(Next::Answer(ticket, Outcome::Done));
-                    }
+            Next::BytesLeave(ticket) => match self.course {
+                Course::Refuses => {
+                    let reason = "the device refused".to_owned();
+                    self.todo.push_back(Next::Answer(ticket, Outcome::Failed { reason }));
                 }
-            }
+                Course::BytesLost => self.lost(ticket),
+                Course::AnswerLost => {
+                    self.arrive();
+                    self.lost(ticket);
+                }
+                Course::BytesLate => {
+                    self.lost(ticket);
+                    self.todo.push_back(Next::Arrive);
+                }
+                Course::Fine | Course::Again | Course::Twice => {
+                    self.arrive();
+                    self.todo.push_back(Next::Answer(ticket, Outcome::Done));
+                }
+            },
             Next::Arrive => self.arrive(),
             Next::Answer(ticket, outcome) => {
                 self.core.outcome(ticket, outcome, self.now, &mut out);
@@ -195,7 +193,7 @@ impl<'p> World<'p> {
     fn crash(&mut self) {
         self.disk.crash();
         self.todo.retain(|next| matches!(next, Next::Arrive));
-        self.core = Commands::new();
+        self.core = Commands::new(1.0);
         self.now = self.now.plus(Duration::from_millis(300));
         let mut out = vec![];
         let journal = self.journal();
@@ -419,7 +417,7 @@ fn a_device_that_stays_away_keeps_the_command_unknown_until_it_shows_itself() {
 
 #[test]
 fn a_later_command_to_the_same_point_leaves_the_earlier_one_unknown_for_good() {
-    let mut core: Commands<u8> = Commands::new();
+    let mut core: Commands<u8> = Commands::new(1.0);
     let (now, mut out) = (Timestamp::from_millis(1_000), vec![]);
     let ask = |key: u128, value: f64| Ask {
         intent: Intent {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use actix::{Actor, Arbiter, Context, Handler, Message, Supervised};
-use plantwin_model::{Escalation, RestartStrategy, SupervisionSpec, Timestamp};
+use plantwin_model::{
+    Escalation, ProtocolSchema, RestartStrategy, SupervisionSpec, Timestamp,
+    file::{Catalog, ReadOptions, read_plant},
+};
 use proptest::prelude::*;
 use tokio::sync::mpsc::Receiver;
 
@@ -227,6 +230,89 @@ async fn reviving_what_runs_does_not_revive_it_when_it_is_given_up_later() {
         tokio::task::yield_now().await;
     }
     assert_eq!(*family.heard[0][0].lock().unwrap(), vec![1, 2]);
+}
+
+static WIRE: ProtocolSchema = ProtocolSchema {
+    name: "wire",
+    settings: &[],
+    point_settings: &[],
+    needs_addr: false,
+    datagrams: false,
+    acknowledges: false,
+    validate: |_| Vec::new(),
+    addresses: |_, _| Vec::new(),
+};
+
+/// Two zones whose devices stand mixed in the file; the second restarts all for one.
+const MIXED: &str = r#"
+[plant]
+name = "mixed"
+[zone.a]
+[zone.b]
+[type.gauge.twin]
+type = "gauge"
+[type.gauge.property.level]
+unit = "cm"
+range = [0, 20]
+[device.b0]
+type = "gauge"
+zone = "b"
+mode = "physical"
+[device.b0.wire]
+[device.a0]
+type = "gauge"
+zone = "a"
+mode = "physical"
+[device.a0.wire]
+[device.b1]
+type = "gauge"
+zone = "b"
+mode = "physical"
+[device.b1.wire]
+"#;
+
+#[actix::test]
+async fn a_plants_devices_sit_in_their_zones_in_file_order() {
+    let schemas = [&WIRE];
+    let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
+    let read = read_plant("mixed.toml", MIXED, &catalog, &ReadOptions::default());
+    let mut plant = read.plant.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
+    plant.zones[1].supervision = Some(supervision(RestartStrategy::OneForAll, 5));
+    let (_, places) = Guardian::of(&plant);
+    let (mut wards, mut events) = (vec![], vec![]);
+    for place in places {
+        let (tx, rx) = tokio::sync::mpsc::channel(64);
+        let make = |_: &mut Context<Fragile>| Fragile { heard: Arc::default() };
+        wards.push(seat(64).guard_in(&Arbiter::current(), place, Notes(tx), make));
+        events.push(rx);
+    }
+    wards[2].addr.try_send(Say(10)).unwrap();
+    assert!(matches!(events[2].recv().await.unwrap(), GuardEvent::Crashed { .. }));
+    assert_eq!(events[0].recv().await.unwrap(), GuardEvent::Restarted);
+    wards[1].addr.send(Say(1)).await.unwrap();
+    assert!(events[1].try_recv().is_err(), "the other zone was touched");
+}
+
+#[actix::test]
+async fn a_storm_of_a_thousand_panics_loses_no_mail_and_leaves_the_others_alone() {
+    let zone = supervision(RestartStrategy::OneForOne, 10);
+    let mut family = Family::start(&SupervisionSpec::default(), &[(zone, 1000)]);
+    for word in 1..=4 {
+        for child in 0..1000 {
+            let addr = &family.wards[0][child].addr;
+            if child % 4 == 0 {
+                addr.try_send(Say(10)).unwrap();
+            }
+            addr.try_send(Say(word)).unwrap();
+        }
+    }
+    for child in 0..1000 {
+        family.wards[0][child].addr.send(Say(99)).await.unwrap();
+        assert_eq!(*family.heard[0][child].lock().unwrap(), vec![1, 2, 3, 4, 99]);
+        if child % 4 != 0 {
+            assert!(family.events[0][child].try_recv().is_err(), "{child} was touched");
+        }
+    }
 }
 
 #[test]

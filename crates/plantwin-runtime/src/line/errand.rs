@@ -187,6 +187,6 @@ pub(super) fn written(key: u64, result: Result<(), WriteError>) -> TwinMail {
 }
 
 /// That the session's question found no answer.
-pub(super) fn no_answer(reason: &str) -> TwinMail {
+fn no_answer(reason: &str) -> TwinMail {
     TwinMail::Session(SessionMail { answer: Err(reason.to_owned()) })
 }

@@ -103,7 +103,9 @@ pub(super) fn open(
     let work = async move {
         let Some(protocol) = protocol else {
             let name = context.path.protocol;
-            return Err(LinkError::Settings(format!("the protocol {name} is not in this build")).into());
+            return Err(
+                LinkError::Settings(format!("the protocol {name} is not in this build")).into()
+            );
         };
         let endpoint = context.path.text("addr").unwrap_or("the device").to_owned();
         let millis = u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX);

@@ -85,10 +85,10 @@ impl Outbox {
             TwinMail::Frame(frame) if self.delivery == Delivery::Latest => {
                 return join(letters, frame);
             }
-            TwinMail::Alive => {
-                if letters.iter().rev().take_while(|l| !is_of_link(l)).any(is_alive) {
-                    return 0;
-                }
+            TwinMail::Alive
+                if letters.iter().rev().take_while(|l| !is_of_link(l)).any(is_alive) =>
+            {
+                return 0;
             }
             TwinMail::LinkUp(_) | TwinMail::LinkDown(_) => {
                 // What was said of the link before, and on it, is idle now.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Line, LineOrder, TIMEOUT,
-    errand::{Errands, no_answer, written},
+    errand::{Errands, written},
     merge::since,
     opening::{Cause, Fault, Opened, Opening, is_life, open},
     outbox::Outbox,
@@ -24,7 +24,7 @@ use crate::path::PathChooser;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Shortest silence that counts as one, in wall time.
 const SILENCE_MIN: Duration = Duration::from_secs(3);
-/// What is said to an order that needs a link while there is none.
+/// What is said to a write while there is no link.
 const NO_PATH: &str = "no path to the device is up";
 
 /// A line, with what it remembers from connection to connection.
@@ -106,14 +106,16 @@ impl Worker {
             tokio::select! {
                 biased;
                 order = self.line.orders.recv(), if self.outbox.takes_orders() => {
-                    let letter = match order? {
-                        LineOrder::Post(letter) => *letter,
-                        LineOrder::Exchange(_) => no_answer(NO_PATH),
+                    match order? {
+                        LineOrder::Post(letter) => self.push(*letter),
+                        // A word of the link has ended the session, or will before it begins
+                        // anew: an answer could only be taken for one to a later question.
+                        LineOrder::Exchange(_) => {}
                         LineOrder::Write { key, .. } => {
-                            written(key, Err(WriteError::NotSent(NO_PATH.to_owned())))
+                            let error = WriteError::NotSent(NO_PATH.to_owned());
+                            self.push(written(key, Err(error)));
                         }
-                    };
-                    self.push(letter);
+                    }
                 }
                 () = self.outbox.room(&self.line.carrier.mailbox), if !self.outbox.is_empty() => {}
                 result = &mut what => return Some(result),

@@ -81,7 +81,8 @@ impl Forwarder {
 
     /// When [`Self::next`] may have something again though nothing else happens.
     pub(crate) fn wait(&self, now: Timestamp) -> Option<std::time::Duration> {
-        let blocked = self.in_flight >= self.window || self.queues.values().all(|c| c.next >= c.end);
+        let blocked =
+            self.in_flight >= self.window || self.queues.values().all(|c| c.next >= c.end);
         let lacking = (1.0 - self.tokens).max(0.0) / self.rate;
         let since = now.since(self.refilled).as_secs_f64();
         (!blocked).then(|| std::time::Duration::from_secs_f64((lacking - since).max(0.0)))

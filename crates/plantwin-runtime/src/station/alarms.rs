@@ -78,8 +78,7 @@ impl AlarmDesk {
 
     /// The lists that may be shown now.
     pub(crate) fn ready(&mut self, keeper: Option<&Keeper>) -> Vec<(DeviceIx, Vec<AlarmView>)> {
-        let done =
-            std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
+        let done = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
         let mut ready = Vec::with_capacity(done.len());
         for (ix, on_record) in done {
             if let Some(alarms) = self.under_way.get(&ix) {

@@ -6,9 +6,9 @@ use std::{
 };
 
 use plantwin_model::{
-    AlarmId, AlarmSource, AlarmState, AlarmView, Delivery, DeviceId, DeviceIx, LinkView, MailboxView, Mode, PathView,
-    PlantSpec, PlantView, PointView, Priority, SessionView, SetAsideView, SpoolView, Timestamp, TwinState, TwinTable,
-    TwinView, TypeView, ZoneView,
+    AlarmId, AlarmSource, AlarmState, AlarmView, Delivery, DeviceId, DeviceIx, LinkView,
+    MailboxView, Mode, PathView, PlantSpec, PlantView, PointView, Priority, SessionView,
+    SetAsideView, SpoolView, Timestamp, TwinState, TwinTable, TwinView, TypeView, ZoneView,
 };
 use plantwin_twin::Observed;
 use serde::Serialize;
@@ -218,8 +218,14 @@ impl Book {
             return None;
         }
         if std::mem::take(&mut self.alarms_changed) {
-            let mut all: Vec<AlarmView> =
-                self.alarms.values().flatten().chain(self.given_up.values()).chain(self.plant_alarms.values()).cloned().collect();
+            let mut all: Vec<AlarmView> = self
+                .alarms
+                .values()
+                .flatten()
+                .chain(self.given_up.values())
+                .chain(self.plant_alarms.values())
+                .cloned()
+                .collect();
             all.sort_by(|a, b| b.raised.cmp(&a.raised).then_with(|| a.id.cmp(&b.id)));
             self.view.alarms = all.into();
         }

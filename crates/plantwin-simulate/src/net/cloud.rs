@@ -19,6 +19,8 @@ pub(crate) struct Cloud {
     down: bool,
     pub(super) connection: Option<u64>,
     closed: Option<oneshot::Sender<LinkError>>,
+    /// The last connection of which the rest was lost.
+    cut: u64,
     /// Nothing arrives before what was sent before it.
     last: Duration,
 }
@@ -75,9 +77,11 @@ impl Net {
         record: ForwardRecord,
         reply: Reply<()>,
     ) {
-        // What was sent before the end may still arrive; its acknowledgement does not.
+        // What was sent before the end may still arrive, up to some point; its acknowledgement
+        // does not.
         let open = state.cloud.connection == Some(connection);
-        if !open && state.chance.happens(0.5) {
+        if !open && (state.cloud.cut == connection || state.chance.happens(0.2)) {
+            state.cloud.cut = connection;
             return;
         }
         if let Some(&ix) = state.names.get(record.device.as_str()) {

@@ -25,7 +25,7 @@ use plantwin_authority::Authority;
 use plantwin_model::{Clock, DeviceId, invariant::CommandEvent};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::{clock::VirtualClock, journal::SharedJournal, random::Chance, world::Planted};
+use crate::{clock::VirtualClock, journal::SharedJournal, operator::SPREAD, random::Chance, world::Planted};
 use cloud::Cloud;
 pub(crate) use device::{Device, SETPOINT};
 pub use protocol::SimProtocol;
@@ -277,8 +277,8 @@ impl Net {
                 journal.line(at, format_args!("effect {name} {} = {value}", write.point.0));
                 if write.point == SETPOINT {
                     journal.count("effects");
-                    let key = value as u64;
-                    journal.commands.entry(key).or_default().push(CommandEvent::Acted);
+                    let number = value as u64 / SPREAD;
+                    journal.commands.entry(number).or_default().push(CommandEvent::Acted);
                 }
             }
             Ok(())

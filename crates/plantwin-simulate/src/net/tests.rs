@@ -126,7 +126,7 @@ async fn a_wire_refuses_hangs_or_is_dead() {
 async fn an_answer_may_get_lost_after_the_effect() {
     let bench = Bench::new(4, false);
     let link = bench.connect(false).await;
-    let write = vec![PointWrite { point: SETPOINT, value: 17.0 }];
+    let write = vec![PointWrite { point: SETPOINT, value: 272.0 }];
     bench.net.set_weather(Weather { lost_answers: 1.0, ..Weather::CALM });
     let lost = link.control.write(write.clone()).await;
     assert!(matches!(lost, Err(LinkError::Timeout { .. })), "{lost:?}");
@@ -158,7 +158,7 @@ async fn a_dead_process_does_nothing_more_and_what_was_under_way_arrives() {
     let bench = Bench::new(6, true);
     let mut link = bench.connect(true).await;
     let (_, receipt) = durable(&mut link, 1).await[0];
-    let write = link.control.write(vec![PointWrite { point: SETPOINT, value: 9.0 }]);
+    let write = link.control.write(vec![PointWrite { point: SETPOINT, value: 144.0 }]);
     let pending = tokio::spawn(write);
     tokio::task::yield_now().await;
     bench.net.set_alive(false);

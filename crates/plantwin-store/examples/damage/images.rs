@@ -254,14 +254,21 @@ pub(crate) fn one(
         other => (other, detail),
     };
     let class = if file.contains("snap") { "state/snap" } else { &file };
-    Ok(Outcome { damage, file: class.to_owned(), verdict, detail: format!("{place}: {detail}"), open })
+    Ok(Outcome {
+        damage,
+        file: class.to_owned(),
+        verdict,
+        detail: format!("{place}: {detail}"),
+        open,
+    })
 }
 
 /// A refused key must leave everything else as it was.
 fn refused(pristine: &Path, dir: &Path) -> io::Result<(Verdict, String)> {
     for file in files(pristine)? {
         let name = file.display().to_string();
-        let same = || Ok::<_, io::Error>(fs::read(pristine.join(&file))? == fs::read(dir.join(&file))?);
+        let same =
+            || Ok::<_, io::Error>(fs::read(pristine.join(&file))? == fs::read(dir.join(&file))?);
         if name != "key" && name != "lock" && !same()? {
             return Ok((Verdict::Broken, format!("{name} was touched")));
         }
@@ -292,7 +299,8 @@ fn compare(store: &SledStore, report: &OpenReport, truth: &Truth) -> Result<(), 
             }
         }
         let gone = live.keys().filter(|key| !found.contains_key(*key)).count() as u64;
-        let stale = found.iter().filter(|(key, value)| live.get(*key) != Some(value)).count() as u64;
+        let stale =
+            found.iter().filter(|(key, value)| live.get(*key) != Some(value)).count() as u64;
         let (mut missing, mut unsure) = (0, 0);
         for finding in &report.findings {
             if let Finding::TreeRebuilt { tree, missing: m, unsure: u, .. } = finding
@@ -302,9 +310,11 @@ fn compare(store: &SledStore, report: &OpenReport, truth: &Truth) -> Result<(), 
             }
         }
         // A kept record that had been deleted hides one that is missing.
-        let covered = gone <= missing + unsure && stale <= unsure && (unsure > 0 || gone == missing);
+        let covered =
+            gone <= missing + unsure && stale <= unsure && (unsure > 0 || gone == missing);
         if !covered {
-            let text = format!("{name}: {gone} gone and {stale} stale, {missing} and {unsure} told");
+            let text =
+                format!("{name}: {gone} gone and {stale} stale, {missing} and {unsure} told");
             return Err((Verdict::Silent, text));
         }
     }
@@ -334,7 +344,9 @@ fn compare(store: &SledStore, report: &OpenReport, truth: &Truth) -> Result<(), 
     }
     let silent = (1..=truth.log.len() as u64).find(|s| seen.contains(s) == gaps.contains(s));
     match silent {
-        Some(sequence) => Err((Verdict::Silent, format!("log record {sequence} is not accounted for"))),
+        Some(sequence) => {
+            Err((Verdict::Silent, format!("log record {sequence} is not accounted for")))
+        }
         None => Ok(()),
     }
 }

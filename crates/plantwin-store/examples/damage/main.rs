@@ -49,18 +49,28 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             bad += 1;
             let (damage, file, detail, open) =
                 (outcome.damage, outcome.file, outcome.detail, outcome.open);
-            println!("image {image}: {:?} of {file} by {damage:?} in {open:?}: {detail}", outcome.verdict);
+            println!(
+                "image {image}: {:?} of {file} by {damage:?} in {open:?}: {detail}",
+                outcome.verdict
+            );
         }
         times.push(outcome.open);
     }
-    println!("{:<12} {:<18} {:>7} {:>6} {:>8} {:>7} {:>6} {:>7}", "damage", "file", "intact", "told", "refused", "silent", "wrong", "broken");
+    println!(
+        "{:<12} {:<18} {:>7} {:>6} {:>8} {:>7} {:>6} {:>7}",
+        "damage", "file", "intact", "told", "refused", "silent", "wrong", "broken"
+    );
     for ((damage, file), [intact, told, refused, silent, wrong, broken]) in &table {
-        println!("{damage:<12} {file:<18} {intact:>7} {told:>6} {refused:>8} {silent:>7} {wrong:>6} {broken:>7}");
+        println!(
+            "{damage:<12} {file:<18} {intact:>7} {told:>6} {refused:>8} {silent:>7} {wrong:>6} {broken:>7}"
+        );
     }
     times.sort();
     let at = |part: f64| times.get(((times.len() as f64 - 1.0) * part) as usize).copied();
     if let (Some(p50), Some(p99), Some(max)) = (at(0.5), at(0.99), at(1.0)) {
-        println!("{count} images, seed {seed}: opening took {p50:.1?} at p50, {p99:.1?} at p99, {max:.1?} at most");
+        println!(
+            "{count} images, seed {seed}: opening took {p50:.1?} at p50, {p99:.1?} at p99, {max:.1?} at most"
+        );
     }
     println!("{bad} images with silent loss, wrong data, failure or an opening beyond 1 s");
     Ok(ExitCode::from(u8::from(bad > 0)))

@@ -167,7 +167,8 @@ impl Reader<'_> {
             holes.clear();
             return self.cut(number, &path, named, first, end, bytes.len());
         }
-        self.findings.extend(gaps.iter().map(|(from, to)| Finding::LogGap { from: *from, to: *to }));
+        self.findings
+            .extend(gaps.iter().map(|(from, to)| Finding::LogGap { from: *from, to: *to }));
         if damage == 0 && gaps.is_empty() && named.is_some() {
             let first = first.or(named).unwrap_or(1);
             return Ok(Some(Segment { number, first, len: bytes.len() as u64 }));
@@ -211,13 +212,12 @@ impl Reader<'_> {
         first: Option<u64>,
         pieces: &[Piece],
     ) -> Result<Option<Segment>, StoreError> {
-        let aside = match &self.aside {
-            Some(aside) => aside.clone(),
-            None => {
-                let aside = aside::free(self.root, "log")?;
-                fs::create_dir(&aside).map_err(|e| fail("create the directory", &aside, e))?;
-                self.aside.insert(aside).clone()
-            }
+        let aside = if let Some(aside) = &self.aside {
+            aside.clone()
+        } else {
+            let aside = aside::free(self.root, "log")?;
+            fs::create_dir(&aside).map_err(|e| fail("create the directory", &aside, e))?;
+            self.aside.insert(aside).clone()
         };
         let copy = segment::path(&aside, number);
         fs::copy(path, &copy).map_err(|e| fail("copy aside", path, e))?;

@@ -70,7 +70,7 @@ impl Default for SpoolLimits {
         Self {
             device_bytes: 64 << 20,
             total_bytes: 4 << 30,
-            max_age: Duration::from_secs(24 * 3600),
+            max_age: Duration::from_hours(24),
             drop: DropPolicy::Oldest,
         }
     }
@@ -178,9 +178,9 @@ impl Spool {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     let known = self.queues.get(*device);
-                    let draft = entry.insert(known.cloned().unwrap_or_else(|| {
-                        QueueStats::beginning_after(self.base)
-                    }));
+                    let draft = entry.insert(
+                        known.cloned().unwrap_or_else(|| QueueStats::beginning_after(self.base)),
+                    );
                     if known.is_none() {
                         changes.put(codec::meta_key(device), draft.encode());
                     }
@@ -200,15 +200,12 @@ impl Spool {
                 draft.tail = None;
             } else {
                 let gap = Gap { count: 1, from: *time, to: *time };
-                let gap = match draft.tail.take() {
-                    Some(tail) => {
-                        changes.delete(Key(device, sequence - 1).text());
-                        tail.followed_by(gap)
-                    }
-                    None => {
-                        draft.bytes += codec::gap_cost(device);
-                        gap
-                    }
+                let gap = if let Some(tail) = draft.tail.take() {
+                    changes.delete(Key(device, sequence - 1).text());
+                    tail.followed_by(gap)
+                } else {
+                    draft.bytes += codec::gap_cost(device);
+                    gap
                 };
                 changes.put(Key(device, sequence).text(), gap.encode());
                 draft.tail = Some(gap);

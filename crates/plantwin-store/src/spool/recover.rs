@@ -136,17 +136,14 @@ impl Reading {
             }
             SpoolEntry::Gap { count, from, to } => {
                 let gap = Gap { count: *count, from: *from, to: *to };
-                let gap = match self.queue.tail {
-                    Some(tail) => {
-                        self.changes.delete(Key(&self.device, self.expected - 1).text());
-                        let gap = tail.followed_by(gap);
-                        self.changes.put(key.to_owned(), gap.encode());
-                        gap
-                    }
-                    None => {
-                        self.queue.bytes += codec::gap_cost(&self.device);
-                        gap
-                    }
+                let gap = if let Some(tail) = self.queue.tail {
+                    self.changes.delete(Key(&self.device, self.expected - 1).text());
+                    let gap = tail.followed_by(gap);
+                    self.changes.put(key.to_owned(), gap.encode());
+                    gap
+                } else {
+                    self.queue.bytes += codec::gap_cost(&self.device);
+                    gap
                 };
                 self.queue.tail = Some(gap);
             }
@@ -164,15 +161,12 @@ impl Reading {
         let count = last + 1 - self.expected;
         let time = self.time.unwrap_or_default();
         let gap = Gap { count, from: time, to: time };
-        let gap = match self.queue.tail {
-            Some(tail) => {
-                self.changes.delete(Key(&self.device, self.expected - 1).text());
-                tail.followed_by(gap)
-            }
-            None => {
-                self.queue.bytes += codec::gap_cost(&self.device);
-                gap
-            }
+        let gap = if let Some(tail) = self.queue.tail {
+            self.changes.delete(Key(&self.device, self.expected - 1).text());
+            tail.followed_by(gap)
+        } else {
+            self.queue.bytes += codec::gap_cost(&self.device);
+            gap
         };
         self.changes.put(Key(&self.device, last).text(), gap.encode());
         self.queue.tail = Some(gap);

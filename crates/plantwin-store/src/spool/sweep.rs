@@ -145,15 +145,12 @@ impl Spool {
                     continue;
                 };
                 draft.bytes -= cost;
-                run = Some(match run {
-                    Some((gap, last, _)) => {
-                        changes.delete(Key(device, last).text());
-                        (gap.followed_by(piece), sequence, true)
-                    }
-                    None => {
-                        draft.bytes += codec::gap_cost(device);
-                        (piece, sequence, !matches!(record.entry, SpoolEntry::Gap { .. }))
-                    }
+                run = Some(if let Some((gap, last, _)) = run {
+                    changes.delete(Key(device, last).text());
+                    (gap.followed_by(piece), sequence, true)
+                } else {
+                    draft.bytes += codec::gap_cost(device);
+                    (piece, sequence, !matches!(record.entry, SpoolEntry::Gap { .. }))
                 });
             }
         }

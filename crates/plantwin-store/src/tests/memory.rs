@@ -7,7 +7,7 @@ use plantwin_model::Timestamp;
 use super::{TWINS, log};
 use crate::{
     LogKind, MemoryStore, Store, StoreError, StoreExt, Write,
-    testing::{FaultyStore, Fault, Operation},
+    testing::{Fault, FaultyStore, Operation},
 };
 
 fn append(store: &MemoryStore, payload: &[u8]) -> u64 {
@@ -48,7 +48,8 @@ fn a_crash_may_keep_the_first_operations_and_never_half_a_batch() {
         store.put_batch(TWINS, &[Write::Put("a", b"2"), Write::Put("b", b"2")]).unwrap();
         store.crash_keeping(kept);
         let values: Vec<_> = store.scan(TWINS).unwrap().into_iter().map(|(_, v)| v).collect();
-        let expected = [vec![], vec![b"1".to_vec(); 2], vec![b"1".to_vec(); 2], vec![b"2".to_vec(); 2]];
+        let expected =
+            [vec![], vec![b"1".to_vec(); 2], vec![b"1".to_vec(); 2], vec![b"2".to_vec(); 2]];
         assert_eq!(values, expected[kept], "{kept}");
         assert_eq!(log(&store, 1).len(), usize::from(kept >= 2));
     }
@@ -100,7 +101,9 @@ fn a_chosen_call_may_be_done_and_yet_reported_as_failed() {
     });
     store.put_value(TWINS, "a", &1).unwrap();
     let error = store.flush().unwrap_err();
-    assert!(matches!(&error, StoreError::File { source, .. } if source.kind() == ErrorKind::StorageFull));
+    assert!(
+        matches!(&error, StoreError::File { source, .. } if source.kind() == ErrorKind::StorageFull)
+    );
     store.inner().crash();
     assert_eq!(store.scan(TWINS).unwrap().len(), 1, "the flush had been carried out");
     assert!(store.get(TWINS, "a").is_err());

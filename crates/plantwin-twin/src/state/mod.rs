@@ -78,6 +78,8 @@ pub struct TwinCore {
     /// What the station could not take; told again, in order, at `retell_at`.
     untold: Vec<TwinEvent>,
     retell_at: Option<Timestamp>,
+    /// The runtime is about to stop.
+    draining: bool,
 }
 
 /// A frame that waits for the session to open.
@@ -175,6 +177,7 @@ impl TwinCore {
             save_at: None,
             untold: Vec::new(),
             retell_at: None,
+            draining: false,
         }
     }
 
@@ -199,6 +202,7 @@ impl TwinCore {
             }
             TwinMail::Drain { key } => {
                 self.save_at = None;
+                self.draining = true;
                 self.observe_now(plan, now, out);
                 out.push(Effect::Tell(TwinEvent::Save(self.vital(plan).to_bytes())));
                 out.push(Effect::Tell(TwinEvent::Outcome { key, outcome: Outcome::Done }));
@@ -340,6 +344,7 @@ impl Clone for TwinCore {
             save_at: self.save_at,
             untold: self.untold.clone(),
             retell_at: self.retell_at,
+            draining: self.draining,
         }
     }
 
@@ -371,5 +376,6 @@ impl Clone for TwinCore {
         self.save_at = source.save_at;
         self.untold.clone_from(&source.untold);
         self.retell_at = source.retell_at;
+        self.draining = source.draining;
     }
 }

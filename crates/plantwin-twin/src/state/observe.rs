@@ -34,6 +34,10 @@ impl TwinCore {
                 self.observed_at = now;
                 return 0;
             }
+            // What was said before the end must be told before it is said that all was told.
+            TwinEvent::Save(_) if self.draining => {
+                self.untold.retain(|e| !matches!(e, TwinEvent::Save(_)));
+            }
             TwinEvent::Save(_) => {
                 self.save_at = Some(now.plus(OBSERVE_EVERY));
                 return 0;
@@ -51,7 +55,16 @@ impl TwinCore {
 
     /// Whether something of this lane waits to be told again: what is new must wait behind it.
     pub(crate) fn is_untold(&self, lane: Lane) -> bool {
-        self.untold.iter().any(|e| e.lane() == lane)
+        self.untold.iter().any(|e| self.lane_of(e) == lane)
+    }
+
+    /// The lane in which an event travels now. At the end outcomes do not overtake telemetry and
+    /// what is to be saved: the runtime stops when it has heard them.
+    pub(crate) const fn lane_of(&self, event: &TwinEvent) -> Lane {
+        match event {
+            TwinEvent::Outcome { .. } if self.draining => Lane::Durable,
+            event => event.lane(),
+        }
     }
 
     /// Forgets the oldest untold outcome, if the bound is reached: whoever asked has long given up

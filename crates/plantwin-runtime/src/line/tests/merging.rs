@@ -16,11 +16,8 @@ fn mail(ms: i64, sequence: Option<u64>, samples: &[(u16, f64, Quality)]) -> Fram
         quality,
         source_time: None,
     });
-    let frame = Frame {
-        received: Timestamp::from_millis(ms),
-        sequence,
-        samples: samples.collect(),
-    };
+    let frame =
+        Frame { received: Timestamp::from_millis(ms), sequence, samples: samples.collect() };
     let traffic = TrafficSnapshot { up_bytes: 10, up_packets: 1, ..TrafficSnapshot::default() };
     FrameMail { frame, traffic, receipt: None }
 }
@@ -69,7 +66,7 @@ proptest! {
                 points.iter().map(|&p| (p, i as f64, Quality::Good)).collect();
             newest.extend(points.iter().map(|&p| (p, i as f64)));
             total += points.len() as u64;
-            let mail = mail(i as i64, Some(i as u64), &samples);
+            let mail = mail((i as u64).cast_signed(), Some(i as u64), &samples);
             match &mut waiting {
                 None => waiting = Some(mail),
                 Some(waiting) => replaced += merge(waiting, mail),

@@ -151,7 +151,7 @@ pub(super) fn frame(number: u64) -> Frame {
         source_time: None,
     };
     Frame {
-        received: Timestamp::from_millis(number as i64),
+        received: Timestamp::from_millis(number.cast_signed()),
         sequence: Some(number),
         samples: [sample].into_iter().collect(),
     }
@@ -329,8 +329,7 @@ pub(super) fn rigs(setups: Vec<Setup>) -> Vec<Rig> {
     let keys = KeyDistributor::new().unwrap();
     let mut rigs = Vec::new();
     let ends = players.into_iter().zip(radios);
-    for (i, ((spec, (device, radio)), setup)) in
-        specs.into_iter().zip(ends).zip(setups).enumerate()
+    for (i, ((spec, (device, radio)), setup)) in specs.into_iter().zip(ends).zip(setups).enumerate()
     {
         let (a, b) = (PartyId(1), PartyId(2 + i as u64));
         let (ours, theirs) =

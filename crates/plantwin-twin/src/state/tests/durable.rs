@@ -230,3 +230,36 @@ fn a_frame_without_a_number_is_told_each_time() {
         assert_eq!((told.len(), told[0].sequence, told[0].samples.len()), (1, None, 2));
     }
 }
+
+#[test]
+fn the_end_of_a_drain_is_told_behind_telemetry_and_what_is_to_be_saved() {
+    let (mut rig, _) = Rig::durable("physical");
+    rig.up();
+    let mut refused: Vec<TwinEvent> = Vec::new();
+    let mut effects = rig.send(1, 12.0);
+    effects.extend(rig.tell(TwinMail::Drain { key: 7 }));
+    for effect in effects {
+        if let Effect::Tell(event) = effect {
+            refused.push(event);
+        }
+    }
+    for event in refused {
+        rig.core.not_told(event, rig.now);
+    }
+    let again = rig.pass(Duration::from_millis(100));
+    let order: Vec<_> = again
+        .iter()
+        .filter_map(|e| match e {
+            Effect::Tell(event) => Some((rig.core.lane_of(event), event)),
+            _ => None,
+        })
+        .filter(|(lane, _)| *lane == plantwin_seal::Lane::Durable)
+        .map(|(_, event)| match event {
+            TwinEvent::Telemetry(_) => "telemetry",
+            TwinEvent::Save(_) => "save",
+            TwinEvent::Outcome { key: 7, .. } => "drained",
+            _ => "else",
+        })
+        .collect();
+    assert_eq!(order, ["telemetry", "save", "drained"]);
+}

@@ -1,0 +1,313 @@
+//! A producer ten times too fast: what happens to memory, commands and alarms.
+//!
+//! Eight devices flood their lines with values as fast as the lines take them, at least ten
+//! times what their twins can handle, because each letter with values is made to cost 100 us.
+//! Meanwhile commands are issued and alarms come and go. Latencies: a command from the request
+//! to its outcome (journal included, over a store in memory), an alarm from the twin's raising it
+//! to its record in the log.
+//!
+//! `cargo bench -p plantwin-runtime --bench overload [-- SECONDS]`
+
+#[path = "shared/machine.rs"]
+mod machine;
+#[path = "shared/memory.rs"]
+mod memory;
+
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use actix::System;
+use futures_util::future::BoxFuture;
+use plantwin_adapter::{
+    Connection, Control, Frame, Host, HostRequest, LinkContext, LinkError, LinkEvent, PointWrite,
+    Protocol, Registry, Sample, SystemClock, Tasks, Traffic,
+};
+use plantwin_authority::Authority;
+use plantwin_model::{
+    AlarmView, Clock, DeviceId, DeviceIx, Outcome, PointIx, ProtocolSchema, Quality, Request, Role,
+    Timestamp,
+    file::{Catalog, ReadOptions, read_plant},
+};
+use plantwin_runtime::{AssemblyRequest, Place, assemble};
+use plantwin_seal::Secret;
+use plantwin_store::{LogKind, LogRecord, MemoryStore, Store, StoreError, Tree, Write};
+use plantwin_twin::{Drill, TwinMail};
+
+use machine::{cores, now};
+use memory::resident;
+
+/// What handling a letter with values is made to cost.
+const COST: Duration = Duration::from_micros(100);
+const DEVICES: usize = 8;
+/// Values between two that cross the alarm's limit, and back.
+const CROSS_EVERY: Duration = Duration::from_millis(500);
+
+static FLOOD: ProtocolSchema = ProtocolSchema {
+    name: "flood",
+    settings: &[],
+    point_settings: &[],
+    needs_addr: false,
+    datagrams: false,
+    acknowledges: false,
+    validate: |_| Vec::new(),
+    addresses: |_, _| Vec::new(),
+};
+
+/// A protocol whose devices never stop talking.
+struct Flood(Arc<AtomicU64>);
+
+struct Yes;
+
+impl Control for Yes {
+    fn write(&self, _: Vec<PointWrite>) -> BoxFuture<'static, Result<(), LinkError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn exchange(&self, _: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, LinkError>> {
+        Box::pin(async { Err(LinkError::Unsupported("a session".to_owned())) })
+    }
+}
+
+impl Protocol for Flood {
+    fn schema(&self) -> &'static ProtocolSchema {
+        &FLOOD
+    }
+
+    fn connect(&self, context: LinkContext) -> BoxFuture<'static, Result<Connection, LinkError>> {
+        let produced = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (events, receiver) = tokio::sync::mpsc::channel(64);
+            let mut tasks = Tasks::new();
+            let clock = Arc::clone(&context.clock);
+            let begin = clock.now();
+            tasks.spawn(async move {
+                for sequence in 0.. {
+                    let received = clock.now();
+                    let phase = received.since(begin).as_millis() / CROSS_EVERY.as_millis();
+                    let value = if phase % 2 == 0 { 5.0 } else { 9.5 };
+                    let sample = |point: u16, value: f64| Sample {
+                        point: PointIx(point),
+                        value,
+                        quality: Quality::Good,
+                        source_time: Some(received),
+                    };
+                    let samples = [sample(0, value), sample(1, 2.0)].into_iter().collect();
+                    let frame = Frame { received, sequence: Some(sequence), samples };
+                    if events.send(LinkEvent::Frame(frame)).await.is_err() {
+                        return;
+                    }
+                    produced.fetch_add(1, Relaxed);
+                }
+            });
+            Ok(Connection {
+                events: receiver,
+                control: Arc::new(Yes),
+                traffic: Arc::new(Traffic::default()),
+                endpoint: "flood".to_owned(),
+                tasks,
+            })
+        })
+    }
+
+    fn host(&self, _: HostRequest) -> BoxFuture<'static, Result<Host, LinkError>> {
+        Box::pin(async { Err(LinkError::Unsupported("a played device".to_owned())) })
+    }
+}
+
+/// Makes letters with values expensive.
+struct Slow(AtomicU64);
+
+impl Drill for Slow {
+    fn before(&self, _: DeviceIx, letter: &TwinMail) {
+        if matches!(letter, TwinMail::Frame(_)) {
+            self.0.fetch_add(1, Relaxed);
+            let begin = now();
+            while begin.elapsed() < COST {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// A store that clocks alarms.
+struct Clocked {
+    inner: MemoryStore,
+    clock: Arc<dyn Clock>,
+    alarms: Mutex<Vec<Duration>>,
+}
+
+impl Store for Clocked {
+    fn get(&self, tree: Tree, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.get(tree, key)
+    }
+    fn put_batch(&self, tree: Tree, writes: &[Write<'_>]) -> Result<(), StoreError> {
+        self.inner.put_batch(tree, writes)
+    }
+    fn scan(&self, tree: Tree) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.inner.scan(tree)
+    }
+    fn scan_from(
+        &self,
+        tree: Tree,
+        prefix: &str,
+        from: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.inner.scan_from(tree, prefix, from, limit)
+    }
+    fn append(&self, kind: LogKind, time: Timestamp, payload: &[u8]) -> Result<u64, StoreError> {
+        // An alarm record is a twin's name and its alarms.
+        if kind == LogKind::Alarm
+            && let Ok((_, alarms)) = postcard::from_bytes::<(DeviceId, Vec<AlarmView>)>(payload)
+        {
+            let newest = alarms.iter().map(|a| a.since).max();
+            let late = newest.map(|since| self.clock.now().since(since));
+            self.alarms.lock().unwrap().extend(late);
+        }
+        self.inner.append(kind, time, payload)
+    }
+    fn read_log(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(LogRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.inner.read_log(from, visit)
+    }
+    fn prune_log(&self, before: u64) -> Result<(), StoreError> {
+        self.inner.prune_log(before)
+    }
+    fn flush_log(&self) -> Result<(), StoreError> {
+        self.inner.flush_log()
+    }
+    fn flush(&self) -> Result<(), StoreError> {
+        self.inner.flush()
+    }
+}
+
+fn main() {
+    let seconds = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(20);
+    let flags = if cfg!(debug_assertions) { "DEBUG BUILD" } else { "bench profile" };
+    println!("overload: {DEVICES} devices, {COST:?} a letter; {flags}; {} cores", cores());
+    let device = |i: usize| {
+        format!(
+            "[device.d{i}]\ntype = \"gauge\"\nzone = \"a\"\nmode = \"physical\"\n[device.d{i}.flood]\n"
+        )
+    };
+    let text = format!(
+        "[plant]\nname = \"overload\"\n[zone.a]\n\
+         [type.gauge.twin]\ntype = \"gauge\"\n\
+         [type.gauge.property.level]\nunit = \"cm\"\nrange = [0, 10]\n\
+         [type.gauge.property.valve]\nunit = \"V\"\nrange = [0, 10]\naccess = \"rw\"\n\
+         [type.gauge.alarm.high]\nwhen = \"level > 9\"\nresponse = \"look\"\nconsequence = \"none\"\n{}",
+        (0..DEVICES).map(device).collect::<String>()
+    );
+    let produced = Arc::new(AtomicU64::new(0));
+    let registry = Registry::new().with(Flood(Arc::clone(&produced)));
+    let schemas = registry.schemas();
+    let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
+    let checked = read_plant("overload.toml", &text, &catalog, &ReadOptions::default());
+    let plant = Arc::new(checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics)));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
+    let store = Arc::new(Clocked {
+        inner: MemoryStore::new(),
+        clock: Arc::clone(&clock),
+        alarms: Mutex::default(),
+    });
+    let slow = Arc::new(Slow(AtomicU64::new(0)));
+    let request = AssemblyRequest {
+        paths: plant.devices.iter().map(|d| d.paths.clone()).collect(),
+        plant: Arc::clone(&plant),
+        registry,
+        clock,
+        store: Some(Arc::clone(&store) as Arc<dyn Store>),
+        rest_key: Secret::random().expect("randomness"),
+        store_findings: vec![],
+        authority: Arc::new(Authority::generate().expect("randomness")),
+        endpoints: vec![],
+        place: Place::Threads(1),
+        drill: Some(Arc::clone(&slow) as Arc<dyn Drill>),
+        steps: None,
+    };
+    System::new().block_on(async move {
+        let assembly = assemble(request).expect("a plant");
+        let desk = assembly.commands(Role::Engineer);
+        let commander = std::thread::spawn(move || {
+            let mut times = vec![];
+            let begin = now();
+            let mut n = 0_usize;
+            while begin.elapsed() < Duration::from_secs(seconds) {
+                n += 1;
+                let asked = now();
+                let outcome = desk
+                    .send(Request::Write {
+                        device: DeviceId::new(format!("d{}", n % DEVICES)),
+                        point: "valve".to_owned(),
+                        value: (n % 90) as f64 / 10.0,
+                    })
+                    .recv_timeout(Duration::from_secs(10));
+                // Before the first values a device takes no command.
+                if outcome == Ok(Outcome::Done) {
+                    times.push(asked.elapsed());
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            (n, times)
+        });
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (early, handled, made) = (resident(), slow.0.load(Relaxed), produced.load(Relaxed));
+        tokio::time::sleep(Duration::from_secs(seconds.saturating_sub(3))).await;
+        let over = seconds.saturating_sub(3) as f64;
+        let late = resident();
+        let handled = (slow.0.load(Relaxed) - handled) as f64 / over;
+        let made = (produced.load(Relaxed) - made) as f64 / over;
+        let (asked, times) = commander.join().expect("the commander");
+        println!(
+            "values offered {made:.0}/s, letters handled {handled:.0}/s ({:.0} to 1)",
+            made / handled
+        );
+        println!("memory after 2 s {:.1} MB, at the end {:.1} MB", mb(early), mb(late));
+        let view = assembly.view.borrow().clone();
+        let lanes = |f: fn(&plantwin_model::LaneView) -> u64| {
+            view.twins.iter().map(|t| t.mailbox.lanes.map(|l| f(&l))).fold([0; 4], |mut sum, l| {
+                sum.iter_mut().zip(l).for_each(|(s, n)| *s += n);
+                sum
+            })
+        };
+        println!(
+            "lanes A, C, T1, T0: coalesced {:?}, shed {:?}",
+            lanes(|l| l.coalesced),
+            lanes(|l| l.shed)
+        );
+        println!("commands: {asked} asked, {} done, {}", times.len(), spread(&times));
+        println!("alarms to the log: {}", spread(&store.alarms.lock().unwrap()));
+        for arbiter in &assembly.arbiters {
+            arbiter.stop();
+        }
+    });
+}
+
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn spread(times: &[Duration]) -> String {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let rank = |share: f64| {
+        let place = ((times.len().max(1) - 1) as f64 * share).round() as usize;
+        times.get(place).copied().unwrap_or_default()
+    };
+    format!(
+        "n {}, p50 {:.2?}, p99 {:.2?}, max {:.2?}",
+        times.len(),
+        rank(0.5),
+        rank(0.99),
+        rank(1.0)
+    )
+}
