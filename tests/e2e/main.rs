@@ -9,6 +9,7 @@ mod console;
 mod faults;
 mod foreign;
 mod interface;
+mod keeping;
 mod paths;
 mod restart;
 mod run;

@@ -1,21 +1,27 @@
 //! What must pass before a change is taken.
 //!
 //! One profile and one set of features throughout, so that nothing is built twice that need not
-//! be. Absent: installing tools (see `.ci/run`), fuzzing, benchmarks.
+//! be. Absent: installing tools (see `.ci/run`), fuzzing, benchmarks,
+//! long runs (see `long`).
 
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::Result;
 
-use crate::steps::{Steps, binary, cargo};
+use crate::{
+    long::{SHORT, kill_loop_command},
+    steps::{Steps, binary, cargo},
+};
 
-/// Format, lints, tests and documentation.
+/// Format, lints, tests, kill loops and documentation.
 pub(crate) fn everything() -> Result<ExitCode> {
     let mut steps = Steps::default();
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.run("lints", &mut cargo(&clippy))?;
     run_tests(&mut steps)?;
+    // With the programs of the tests: nothing is built for it.
+    steps.run("kill loops", &mut kill_loop_command(false, SHORT, 1))?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps"]);
     steps.run("documentation", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(steps.finish())

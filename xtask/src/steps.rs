@@ -20,9 +20,14 @@ pub(crate) fn root() -> PathBuf {
 
 /// The plantwin binary that `cargo build` makes.
 pub(crate) fn binary() -> PathBuf {
+    program("plantwin", false)
+}
+
+/// A program of the workspace, as cargo makes it.
+pub(crate) fn program(name: &str, release: bool) -> PathBuf {
     let target =
         env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("debug/plantwin")
+    target.join(if release { "release" } else { "debug" }).join(name)
 }
 
 /// Cargo, as it was called, in the folder of the workspace.

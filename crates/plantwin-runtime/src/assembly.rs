@@ -188,7 +188,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
     let mut table = BTreeMap::new();
     let mut lines = Vec::with_capacity(plant.devices.len());
     for ((device, paths), twin) in plant.devices.iter().zip(request.paths).zip(colony.twins) {
-        let Some((orders, orders_in)) = twin.orders else {
+        let (Some((orders, orders_in)), Some(urgent)) = (twin.orders, twin.urgent) else {
             lines.push(None);
             continue;
         };
@@ -200,7 +200,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
             registry: request.registry.clone(),
             clock: Arc::clone(&clock),
             orders: orders_in,
-            carrier: Carrier::new(twin.mailbox, twin.sealer, Arc::clone(&clock)),
+            carrier: Carrier::new(twin.mailbox, [urgent, twin.sealer], Arc::clone(&clock)),
             confirmed: twin.confirmed,
             gate: Some(Arc::new(Gate(Arc::clone(&commands)))),
             panics: Arc::clone(&panics),

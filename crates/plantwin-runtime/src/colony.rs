@@ -103,8 +103,10 @@ pub struct TwinHandle {
     pub ward: Ward<Twin>,
     /// Its mailbox.
     pub mailbox: Mailbox,
-    /// Seals for it, as its line.
+    /// Seals values for it, as its line.
     pub sealer: Sealer,
+    /// Seals urgent letters, if it has a line.
+    pub(crate) urgent: Option<Sealer>,
     /// Where it sits.
     pub settlement: Settlement,
     pub(crate) orders: Option<(mpsc::Sender<LineOrder>, mpsc::Receiver<LineOrder>)>,
@@ -197,8 +199,16 @@ impl Colony {
             let ix = device.ix;
             let (twin_end, station_end) = keys.pair(twin_party(ix), STATION)?;
             station_openers.push((device.id.clone(), station_end.1));
-            let (line_end, twin_from_line) = keys.pair(line_party(ix), twin_party(ix))?;
+            // Most letters bring values: their opener stands first.
+            let (values, twin_from_line) = keys.pair(line_party(ix), twin_party(ix))?;
             openers.insert(0, twin_from_line.1);
+            let urgent = if lines {
+                let (urgent, twin_from_line) = keys.pair(line_party(ix), twin_party(ix))?;
+                openers.push(twin_from_line.1);
+                Some(urgent.0)
+            } else {
+                None
+            };
             let orders = lines.then(|| mpsc::channel(ORDERS));
             let settlement = Settlement { arbiter: usize::from(device.zone.0) % handles.len() };
             let own_confirmed = Arc::new(Confirmed::default());
@@ -234,7 +244,8 @@ impl Colony {
             twins.push(TwinHandle {
                 ward,
                 mailbox,
-                sealer: line_end.0,
+                sealer: values.0,
+                urgent,
                 settlement,
                 orders,
                 confirmed: own_confirmed,

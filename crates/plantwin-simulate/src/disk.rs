@@ -95,6 +95,12 @@ impl Disk {
         self.mood().dead
     }
 
+    /// Whether it refuses to write, or is about to.
+    pub(crate) fn fails(&self) -> bool {
+        let mood = self.mood();
+        mood.full || mood.error_at.is_some()
+    }
+
     /// The process ends here.
     pub(crate) fn die(&self) {
         self.mood().dead = true;

@@ -80,9 +80,7 @@ impl Operator {
         let setpoint = (value * SPREAD) as f64;
         let args = vec![("setpoint".to_owned(), setpoint)];
         let request = match asked.way {
-            Way::Write => {
-                Request::Write { device, point: "setpoint".to_owned(), value: setpoint }
-            }
+            Way::Write => Request::Write { device, point: "setpoint".to_owned(), value: setpoint },
             Way::Drive => Request::Command { device, command: "drive".to_owned(), args },
             Way::Start => Request::Command { device, command: "start".to_owned(), args },
         };

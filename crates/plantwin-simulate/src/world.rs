@@ -159,6 +159,8 @@ struct World {
     jumped: Duration,
     began: Duration,
     quiet: bool,
+    /// What was shown before an orderly stop.
+    saved: Option<Arc<PlantView>>,
 }
 
 impl World {
@@ -205,6 +207,7 @@ impl World {
             jumped: Duration::ZERO,
             began: Duration::ZERO,
             quiet: false,
+            saved: None,
         })
     }
 
@@ -216,7 +219,10 @@ impl World {
             self.operator.hang_up();
             let (kept, down) = match end {
                 Ok(End::Over) => return,
-                Ok(End::Died { kept, down }) => (kept, down),
+                Ok(End::Died { kept, down }) => {
+                    self.saved = None;
+                    (kept, down)
+                }
                 Ok(End::Stopped { down }) => (0, down),
                 Err(why) => {
                     let mut journal = self.journal.open();
@@ -373,6 +379,7 @@ impl World {
                         continue;
                     }
                     let now = Arc::clone(&view.borrow_and_update());
+                    self.judge_saved(&now);
                     self.look(shown.as_deref(), &now);
                     shown = Some(now);
                     continue;
@@ -417,8 +424,9 @@ impl World {
                     }
                     Act::Stop { down } => {
                         self.journal.open().count("stops");
-                        self.stop(&assembly).await;
+                        let saved = self.stop(&assembly).await;
                         self.disk.die();
+                        self.saved = shown.filter(|_| saved);
                         return End::Stopped { down };
                     }
                     _ => {}
@@ -457,8 +465,8 @@ impl World {
         }
     }
 
-    /// Ends the process as a signal would: everything that must be saved is.
-    async fn stop(&mut self, assembly: &Assembly) {
+    /// Ends the process as a signal would. Whether every twin said that it saved.
+    async fn stop(&mut self, assembly: &Assembly) -> bool {
         let (asked, outcomes) = assembly.drain();
         let mut heard = 0;
         for _ in 0..100 {
@@ -471,6 +479,30 @@ impl World {
         assembly.close();
         tokio::time::sleep(Duration::from_secs(1)).await;
         self.operator.hear(self.clock.world());
+        asked == self.scene.devices.len() && heard >= asked && !self.disk.fails()
+    }
+
+    /// After an orderly stop the next process knows what the last one showed.
+    fn judge_saved(&mut self, view: &PlantView) {
+        let Some(saved) = &self.saved else { return };
+        let mut left = false;
+        for (before, now) in saved.twins.iter().zip(view.twins.iter()) {
+            let lives = !matches!(before.state, TwinState::GaveUp);
+            let count = |twin: &plantwin_model::TwinView| twin.points.first().and_then(|p| p.value);
+            let (Some(was), true) = (count(before), lives) else { continue };
+            match count(now) {
+                None => left = true,
+                Some(is) if is < was => {
+                    let detail = format!("showed {was} before an orderly stop and {is} after it");
+                    let lost = Violation::new(Rule::Store, &before.id, detail);
+                    self.journal.open().judge(Err(lost));
+                }
+                Some(_) => {}
+            }
+        }
+        if !left || self.clock.world() > self.began + GRACE {
+            self.saved = None;
+        }
     }
 
     /// A view was published.

@@ -10,6 +10,9 @@ use std::{
     path::Path,
 };
 
+#[cfg(test)]
+pub(crate) mod faulty;
+
 /// Where files are written.
 pub(crate) trait Disk: Send + Sync + Debug {
     /// Opens a file for writing; makes it if it is not there.

@@ -17,7 +17,8 @@ use crate::{
     store::{check_lengths, check_payload},
 };
 
-/// Records and log in memory.
+/// Records and log in memory. Between two flushes it remembers how to take back each operation:
+/// whoever writes flushes now and then.
 #[derive(Debug)]
 pub struct MemoryStore(Mutex<Contents>);
 

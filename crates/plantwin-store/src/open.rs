@@ -50,8 +50,9 @@ pub(crate) fn open(dir: &Path) -> Result<(Parts, OpenReport), StoreError> {
         }
     };
     report.boot = promised.map_or(0, |m| m.boot);
-    let mut log = log::check(dir, &disk, &keys, promised, &mut report)?;
+    // The data base first: if it cannot be had, the log must not have been mended and told already.
     let opened = state::open(dir, &keys, promised.map(|m| &m.trees), &mut report)?;
+    let mut log = log::check(dir, &disk, &keys, promised, &mut report)?;
     log.flush()?;
     report.boot += 1;
     let (log_first, log_last, log_mac) = log.marks();

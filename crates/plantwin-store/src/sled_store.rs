@@ -145,7 +145,7 @@ impl SledStore {
     }
 
     /// Runs `work`; a panic becomes an error, and the last thing the trees do.
-    fn guard<T>(
+    pub(crate) fn guard<T>(
         &self,
         action: &'static str,
         work: impl FnOnce() -> Result<T, StoreError>,

@@ -22,10 +22,11 @@ impl Tree {
     /// A tree of that name.
     ///
     /// # Panics
-    /// At compile time, where it is used in a constant: if the name is empty or starts with `_`,
-    /// which the data base keeps for itself.
+    /// At compile time, where it is used in a constant: if the name is empty, longer than 64
+    /// bytes, or starts with `_`, which the data base keeps for itself.
     pub const fn new(name: &'static str) -> Self {
         assert!(!name.is_empty() && name.as_bytes()[0] != b'_', "no name for a tree");
+        assert!(name.len() <= 64, "too long a name for a tree");
         Self(name)
     }
 

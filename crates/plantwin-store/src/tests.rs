@@ -287,6 +287,50 @@ fn what_is_sealed_at_rest_opens_in_its_store_and_context_only() {
     assert_eq!(open(dirs[0].path()).0.open_at_rest("letters", &sealed).unwrap(), b"secret");
 }
 
+#[test]
+fn values_too_long_for_the_data_bases_own_log_are_kept_and_salvaged_as_well() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    let long = |n: u8| vec![n; VALUE_LIMIT];
+    for n in 1..5_u8 {
+        store.put_batch(TWINS, &[Write::Put(&n.to_string(), &long(n))]).unwrap();
+        store.flush().unwrap();
+    }
+    assert!(fs::read_dir(dir.path().join("state/blobs")).unwrap().count() > 0);
+    drop(store);
+    let (store, report) = open(dir.path());
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(store.get(TWINS, "3").unwrap(), Some(long(3)));
+    drop(store);
+    fs::remove_file(dir.path().join("state/db")).unwrap();
+    let (store, report) = open(dir.path());
+    assert_eq!((report.records, report.missing()), (4, 0), "{report:?}");
+    for n in 1..5_u8 {
+        assert_eq!(store.get(TWINS, &n.to_string()).unwrap(), Some(long(n)));
+    }
+}
+
+#[test]
+fn after_a_panic_of_the_data_base_the_trees_refuse_and_the_log_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    store.put_value(TWINS, "a", &1).unwrap();
+    store.flush().unwrap();
+    let error = store.guard::<()>("read from the store", || panic!("index out of bounds"));
+    let error = error.unwrap_err().to_string();
+    assert_eq!(error, "read from the store: the data base panicked: index out of bounds");
+    assert!(matches!(store.get(TWINS, "a"), Err(StoreError::Failed)));
+    assert!(matches!(store.put_value(TWINS, "a", &2), Err(StoreError::Failed)));
+    store.append(LogKind::Alarm, Timestamp(1), b"the store failed").unwrap();
+    store.flush_log().unwrap();
+    assert!(matches!(store.flush(), Err(StoreError::Failed)));
+    assert_eq!(log(&store, 1).len(), 1);
+    drop(store);
+    let (store, report) = open(dir.path());
+    assert_eq!((report.is_clean(), report.records, report.log_records), (true, 1, 1));
+    assert_eq!(store.get_value::<i32>(TWINS, "a").unwrap(), Some(1));
+}
+
 fn secret() -> Secret {
     Secret::new([3; 32])
 }

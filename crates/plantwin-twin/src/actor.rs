@@ -24,6 +24,9 @@ use crate::{
 const ATTEMPTS: u8 = 2;
 /// Letters handled in one go before other twins of the arbiter get a turn.
 const TURN: u32 = 64;
+/// Wall time after which they get it in any case: what is urgent for another twin, or for a line
+/// of this arbiter, must not wait for a row of letters that take long.
+const TURN_TIME: Duration = Duration::from_micros(250);
 
 /// The twin.
 pub struct Twin {
@@ -35,6 +38,8 @@ pub struct Twin {
     asides: Asides,
     timer: Option<(SpawnHandle, Timestamp)>,
     turn: u32,
+    /// Plant time spent on letters in this turn.
+    spent: Duration,
 }
 
 impl Twin {
@@ -44,7 +49,16 @@ impl Twin {
         let asides = Asides::new(init.aside_key.clone(), init.plan.device.id.clone(), kept);
         let core = TwinCore::new(&init.plan, init.clock.now());
         let committed = core.clone();
-        Self { init, core, committed, slot: None, asides, timer: None, turn: 0 }
+        Self {
+            init,
+            core,
+            committed,
+            slot: None,
+            asides,
+            timer: None,
+            turn: 0,
+            spent: Duration::ZERO,
+        }
     }
 
     /// Handles the letter in the slot, and what it puts there in its place. A panic leaves it.
@@ -287,10 +301,12 @@ impl Handler<Mail<TwinMail>> for Twin {
 
     fn handle(&mut self, mail: Mail<TwinMail>, ctx: &mut Context<Self>) {
         self.slot = Some(Slot::new(Letter::Sealed(mail.0)));
+        let begin = self.init.clock.now();
         self.handle_slot(ctx);
         self.turn += 1;
-        if self.turn >= TURN {
-            self.turn = 0;
+        self.spent += self.init.clock.now().since(begin);
+        if self.turn >= TURN || self.spent >= TURN_TIME.mul_f64(self.init.clock.speed()) {
+            (self.turn, self.spent) = (0, Duration::ZERO);
             ctx.wait(tokio::task::yield_now().into_actor(self));
         }
     }

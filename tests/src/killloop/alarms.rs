@@ -29,8 +29,9 @@ pub(super) struct Totals {
 pub(super) struct Alarms {
     /// Alarms that must be there, with when they were raised.
     must: BTreeMap<String, String>,
-    /// Acknowledged in this life: until the next one the plant may still show them as they were.
-    under_way: BTreeMap<String, String>,
+    /// Acknowledged in this life: until the next one the plant may still show them as they were,
+    /// and the word may have met an alarm that was raised again meanwhile.
+    under_way: BTreeSet<String>,
     /// Of those that must be there, not shown yet in this life.
     awaited: BTreeSet<String>,
     totals: Totals,
@@ -69,7 +70,7 @@ impl Alarms {
             }
         }
         for (id, (state, raised)) in shown {
-            if state == "acknowledged" || self.under_way.get(&id) == Some(&raised) {
+            if state == "acknowledged" || self.under_way.contains(&id) {
                 continue;
             }
             self.totals.seen += u64::from(self.must.get(&id) != Some(&raised));
@@ -94,10 +95,9 @@ impl Alarms {
 
     /// To be called before an acknowledgement is sent: from here on nothing is sure of it.
     pub(super) fn acknowledging(&mut self, id: &str) {
-        if let Some(raised) = self.must.remove(id) {
-            self.under_way.insert(id.to_owned(), raised);
-            self.totals.acknowledged += 1;
-        }
+        self.must.remove(id);
+        self.under_way.insert(id.to_owned());
+        self.totals.acknowledged += 1;
         self.awaited.remove(id);
     }
 

@@ -39,7 +39,8 @@ pub(super) struct Totals {
     pub(super) disordered: u64,
     /// Arrived with a value that was not measured, or was never published at all.
     pub(super) wrong: u64,
-    /// Records that gap records and `missing_before` say are missing.
+    /// Values that gap records and `missing_before` say are missing. Nothing was dropped, so
+    /// either they are, or the word is false.
     pub(super) gaps: u64,
 }
 
@@ -59,7 +60,8 @@ pub(super) struct Telemetry {
 pub(super) fn level(seed: u64, device: usize, number: u64) -> f64 {
     let lane = seed.wrapping_add(device as u64 * 7919);
     let base = if mix(lane ^ mix(number / SPELL)).is_multiple_of(6) { 85 } else { 40 };
-    f64::from(base) + (mix(lane.wrapping_add(number)) % 1000) as f64 / 100.0
+    // Divided once, so that the text of it reads back as the same number.
+    (base * 100 + mix(lane.wrapping_add(number)) % 1000) as f64 / 100.0
 }
 
 impl Telemetry {
@@ -86,8 +88,10 @@ impl Telemetry {
         let gap = record["gap"]["count"].as_u64().unwrap_or(0);
         let missing = record["missing_before"].as_u64().unwrap_or(0);
         if gap + missing > 0 {
+            if self.gaps == 0 {
+                self.problem(format!("d{device}: said to be missing: {record}"));
+            }
             self.gaps += gap + missing;
-            self.problem(format!("d{device}: {record}"));
         }
         if record["gap"].is_object() {
             return;
@@ -125,9 +129,17 @@ impl Telemetry {
         }
     }
 
-    /// The first problems, as text.
-    pub(super) fn problems(&self) -> &[String] {
-        &self.problems
+    /// The first problems as text, and all that did not arrive.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = self.problems.clone();
+        for (device, queue) in self.queues.iter().enumerate().filter(|(d, _)| self.behind(*d) > 0) {
+            let holes: Vec<_> = queue.holes.iter().take(KEPT).collect();
+            let (high, published) = (queue.high, queue.published);
+            problems.push(format!(
+                "d{device}: lost {holes:?} below {high}, the last of {published} published"
+            ));
+        }
+        problems
     }
 
     pub(super) fn totals(&self) -> Totals {

@@ -179,7 +179,7 @@ fn an_alarm_that_goes_away_by_itself_or_does_not_come_back_is_lost() {
 }
 
 #[test]
-fn an_alarm_that_was_acknowledged_may_go_and_one_raised_again_may_not() {
+fn an_alarm_that_was_acknowledged_may_go_and_one_raised_in_a_later_life_may_not() {
     let mut book = Alarms::default();
     book.new_life();
     book.status("works", &status(1.0, &[RAISED]));
@@ -188,6 +188,8 @@ fn an_alarm_that_was_acknowledged_may_go_and_one_raised_again_may_not() {
     // The plant had not heard of it yet.
     book.status("works", &status(1.1, &[RAISED]));
     book.status("works", &status(1.2, &[]));
+    book.new_life();
+    book.status("works", &status(0.2, &[]));
     assert_eq!(book.totals().lost, 0);
     book.status("works", &status(1.3, &[("d1.high", "unacknowledged", "one")]));
     book.status("works", &status(1.4, &[]));

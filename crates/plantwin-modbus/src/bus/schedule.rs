@@ -177,13 +177,6 @@ impl<J> Schedule<J> {
         }
     }
 
-    /// The unit answered something that nobody waits for any more: it lives.
-    pub(super) fn alive(&mut self, unit: u8) {
-        if let Some(unit) = self.units.get_mut(&unit) {
-            unit.standing = Standing::Proven;
-        }
-    }
-
     /// Takes out everything that waits.
     pub(super) fn drain(&mut self) -> Vec<J> {
         self.units.values_mut().flat_map(|u| u.queue.drain(..)).collect()

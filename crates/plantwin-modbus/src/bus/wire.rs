@@ -17,7 +17,8 @@ use crate::{
     pdu::{Exception, PDU},
 };
 
-/// Requests given up that are remembered, so that a late answer shows that its unit lives.
+/// Requests given up that are remembered, so that even a late answer is counted for its unit. It
+/// changes nothing else: a unit that answers too late each time has no claim to a full share.
 const REMEMBERED: usize = 64;
 
 /// Requests given up, one after the other with nothing heard from anybody, that end the bus: the
@@ -192,7 +193,6 @@ impl Wire {
             && let Some(missed) = self.missed.remove(ix)
         {
             missed.traffic.up(bytes);
-            self.state.schedule().alive(missed.unit);
         }
         // Anything else was never asked for.
     }

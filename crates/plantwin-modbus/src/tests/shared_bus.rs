@@ -188,24 +188,77 @@ async fn a_unit_that_comes_back_is_found_and_polled_at_its_nominal_rate() {
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nobody_answers_is_given_up_and_opened_anew() {
-    let server = Server::start(Script::default()).await;
+async fn a_connection_on_which_nobody_answers_is_given_up_although_all_still_try() {
+    let mute = (1..=6).collect();
+    let server = Server::start(Script { mute, ..Script::default() }).await;
     let modbus = Modbus::default();
-    let spec = |n| path(&[("unit", n), ("timeout", 100)]);
-    let all = (1..=6).map(|n| connect(&modbus, context(spec(n), server.address, PERIOD)));
-    let mut all = join_all(all).await;
-    // As after a cable was cut: the connection stands, but nothing comes back on it.
-    server.with(|s| s.mute = (1..=6).collect());
-    for link in &mut all {
-        let error = end(link).await;
-        assert!(matches!(error, LinkError::Timeout { .. }), "{error}");
-    }
-    let asked = server.with(|s| {
-        s.mute.clear();
-        s.asked.len()
+    // Some line is always waiting for an answer, so the connection is always in use. It stands,
+    // but nothing comes back on it, as after a cable was cut.
+    let lines = (1..=6).map(|n| {
+        let (modbus, address) = (&modbus, server.address);
+        async move {
+            loop {
+                let spec = path(&[("unit", n), ("timeout", 150)]);
+                let refused = modbus.connect(context(spec, address, PERIOD)).await.err();
+                assert!(matches!(refused, Some(LinkError::Timeout { .. })), "{refused:?}");
+            }
+        }
     });
-    // Links that have ended but are still held do not keep the dead connection.
-    let mut link = connect(&modbus, context(spec(3), server.address, PERIOD)).await;
+    let opened_anew = async {
+        while server.with(|s| s.connections) < 3 {
+            tokio::time::sleep(PERIOD).await;
+        }
+    };
+    tokio::select! {
+        () = within("the connection to be opened anew", opened_anew) => {}
+        _ = join_all(lines) => panic!("lines run for ever"),
+    }
+    // And then it is as good as any.
+    server.with(|s| s.mute.clear());
+    let mut link = connect(&modbus, context(unit(3), server.address, PERIOD)).await;
     frame(&mut link).await;
-    assert_eq!(server.with(|s| s.connections), 2, "{asked} requests");
+}
+
+#[tokio::test]
+async fn a_unit_that_costs_time_without_an_answer_of_its_own_gets_no_full_share() {
+    let server = Server::start(Script::default()).await;
+    // Behind unit 2 a gateway waits 30 ms in vain; unit 3 answers, but too late for its line.
+    server.with(|s| {
+        s.dead_behind_gateway.insert(2);
+        s.slow.insert(2, Duration::from_millis(30));
+        s.slow.insert(3, Duration::from_millis(150));
+    });
+    let modbus = Modbus::default();
+    let mut healthy = connect(&modbus, context(unit(1), server.address, PERIOD)).await;
+    let begun = Instant::now();
+    let lines = [(2, 500), (3, 60)].map(|(n, timeout)| {
+        let (modbus, address) = (&modbus, server.address);
+        async move {
+            loop {
+                let spec = path(&[("unit", n), ("timeout", timeout)]);
+                let refused = modbus.connect(context(spec, address, PERIOD)).await.err();
+                assert!(matches!(refused, Some(LinkError::Timeout { .. })), "{refused:?}");
+            }
+        }
+    });
+    let frames = async {
+        let mut frames = 0;
+        while begun.elapsed() < WINDOW / 2 {
+            frame(&mut healthy).await;
+            frames += 1;
+        }
+        frames
+    };
+    let frames = tokio::select! {
+        frames = frames => frames,
+        _ = join_all(lines) => panic!("lines run for ever"),
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    let (dead, late) = (server.reads(2), server.reads(3));
+    println!("{dead} and {late} requests to both in {seconds:.1} s, {frames} frames beside them");
+    // A saved-up burst of ten holds, one hold a second, and the first of each.
+    let most = 10.0 + seconds + 2.0 + 1.0;
+    assert!((dead + late) as f64 <= most, "{dead} + {late} in {seconds:.1} s");
+    assert!(dead >= 3 && late >= 3, "one of them is never asked: {dead}, {late}");
+    assert!(f64::from(frames) >= seconds / PERIOD.as_secs_f64() * 0.6, "{frames} frames");
 }

@@ -127,6 +127,8 @@ pub(super) struct Script {
     pub(super) connections: usize,
     /// Units that never answer.
     pub(super) mute: BTreeSet<u8>,
+    /// Units for which a gateway says that they do not answer.
+    pub(super) dead_behind_gateway: BTreeSet<u8>,
     /// Units that answer late.
     pub(super) slow: BTreeMap<u8, Duration>,
     /// What single registers hold; others hold their own address.
@@ -236,6 +238,7 @@ fn react(script: &Shared, adu: &Adu) -> Option<(Vec<u8>, Duration)> {
     }
     let refuse = |exception| pdu::refusal(request.function(), exception);
     let answer = match &request {
+        _ if script.dead_behind_gateway.contains(&adu.unit) => refuse(Exception::GATEWAY_TARGET),
         Request::Read { .. } if script.refuse_reads.is_some() => {
             refuse(script.refuse_reads.unwrap_or(Exception(0)))
         }

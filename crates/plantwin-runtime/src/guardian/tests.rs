@@ -137,8 +137,7 @@ impl Family {
 
     /// The next thing told of a twin.
     async fn next(&mut self, zone: usize, child: usize) -> GuardEvent {
-        let event = self.events[zone][child].recv();
-        tokio::time::timeout(Duration::from_secs(20), event).await.unwrap().unwrap()
+        told(&mut self.events[zone][child]).await
     }
 
     async fn next_but_crashes(&mut self, zone: usize, child: usize) -> GuardEvent {
@@ -149,6 +148,11 @@ impl Family {
             }
         }
     }
+}
+
+/// The next thing told.
+async fn told(events: &mut Receiver<GuardEvent>) -> GuardEvent {
+    tokio::time::timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap()
 }
 
 fn supervision(strategy: RestartStrategy, max_restarts: u32) -> SupervisionSpec {
@@ -287,8 +291,8 @@ async fn a_plants_devices_sit_in_their_zones_in_file_order() {
         events.push(rx);
     }
     wards[2].addr.try_send(Say(10)).unwrap();
-    assert!(matches!(events[2].recv().await.unwrap(), GuardEvent::Crashed { .. }));
-    assert_eq!(events[0].recv().await.unwrap(), GuardEvent::Restarted);
+    assert!(matches!(told(&mut events[2]).await, GuardEvent::Crashed { .. }));
+    assert_eq!(told(&mut events[0]).await, GuardEvent::Restarted);
     wards[1].addr.send(Say(1)).await.unwrap();
     assert!(events[1].try_recv().is_err(), "the other zone was touched");
 }

@@ -40,6 +40,8 @@ pub(crate) struct Receipted {
 pub(crate) enum DurableJob {
     /// To be sent on.
     Telemetry { device: DeviceId, record: TelemetryRecord, receipt: Option<Receipted> },
+    /// Telemetry that was given before: confirmed when all that was given before is safe.
+    Again { device: DeviceId, receipt: Receipted },
     /// A letter is set aside, or is not any more.
     Letter { device: DeviceId, id: u64, change: LetterChange, receipt: Option<Receipted> },
 }
@@ -52,11 +54,23 @@ pub(crate) enum LetterChange {
     Released,
 }
 
+impl DurableJob {
+    fn device(&self) -> &DeviceId {
+        match self {
+            Self::Telemetry { device, .. }
+            | Self::Again { device, .. }
+            | Self::Letter { device, .. } => device,
+        }
+    }
+}
+
 /// All that waits.
 #[derive(Default)]
 pub(crate) struct Queue {
     pub(super) urgent: VecDeque<Append>,
-    pub(super) durable: VecDeque<DurableJob>,
+    durable: VecDeque<DurableJob>,
+    /// How many of them each device has.
+    durable_of: BTreeMap<DeviceId, usize>,
     pub(super) saves: BTreeMap<DeviceId, Vec<u8>>,
     pub(super) expire: bool,
     pub(super) closed: bool,
@@ -76,16 +90,28 @@ impl Queue {
         self.urgent.is_empty() && self.durable.is_empty() && self.saves.is_empty() && !self.expire
     }
 
+    pub(super) fn push_durable(&mut self, job: DurableJob) {
+        *self.durable_of.entry(job.device().clone()).or_default() += 1;
+        self.durable.push_back(job);
+    }
+
     pub(super) fn take(&mut self) -> Group {
         let urgent: Vec<_> = self.urgent.drain(..self.urgent.len().min(GROUP)).collect();
         let room = GROUP - urgent.len();
-        let durable = self.durable.drain(..self.durable.len().min(room)).collect();
-        let mut saves = Vec::new();
-        while saves.len() < SAVES
-            && let Some(save) = self.saves.pop_first()
-        {
-            saves.push(save);
+        let durable: Vec<_> = self.durable.drain(..self.durable.len().min(room)).collect();
+        for job in &durable {
+            if let Some(count) = self.durable_of.get_mut(job.device()) {
+                *count -= 1;
+                if *count == 0 {
+                    self.durable_of.remove(job.device());
+                }
+            }
         }
+        // A state says which telemetry its twin has told: it must not reach the disk before
+        // that telemetry, or what the device sends again after a crash is taken for known.
+        let ready = self.saves.keys().filter(|d| !self.durable_of.contains_key(*d));
+        let ready: Vec<_> = ready.take(SAVES).cloned().collect();
+        let saves = ready.into_iter().filter_map(|d| self.saves.remove_entry(&d)).collect();
         Group { urgent, durable, saves, expire: std::mem::take(&mut self.expire) }
     }
 
@@ -95,6 +121,7 @@ impl Queue {
             self.urgent.push_front(append);
         }
         for job in group.durable.into_iter().rev() {
+            *self.durable_of.entry(job.device().clone()).or_default() += 1;
             self.durable.push_front(job);
         }
         for (device, bytes) in group.saves {

@@ -113,7 +113,7 @@ impl Keeper {
     pub(crate) fn keep(&self, job: DurableJob) {
         let mut queue = self.queue();
         if !queue.closed {
-            queue.durable.push_back(job);
+            queue.push_durable(job);
             drop(queue);
             self.wake();
         }

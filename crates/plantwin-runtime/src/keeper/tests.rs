@@ -173,3 +173,25 @@ fn a_keeper_that_is_closed_refuses_and_does_not_hang() {
     assert!(append(&keeper, b"late", true).recv_timeout(PATIENCE).unwrap().is_err());
     keeper.save(DeviceId::from("tank1"), vec![]);
 }
+
+#[test]
+fn a_twins_state_never_reaches_the_disk_before_the_telemetry_it_knows_of() {
+    let mut queue = super::queue::Queue::default();
+    let (busy, idle) = (DeviceId::from("busy"), DeviceId::from("idle"));
+    for n in 0..100 {
+        let (device, record) = (busy.clone(), telemetry(n));
+        queue.push_durable(DurableJob::Telemetry { device, record, receipt: None });
+    }
+    queue.saves.insert(busy.clone(), vec![1]);
+    queue.saves.insert(idle.clone(), vec![2]);
+    let first = queue.take();
+    assert_eq!(first.durable.len(), super::GROUP);
+    assert_eq!(first.saves, [(idle, vec![2])]);
+    // The disk refused: the order stays.
+    queue.put_back(first);
+    assert_eq!(queue.take().durable.len(), super::GROUP);
+    let last = queue.take();
+    assert_eq!(last.durable.len(), 100 - super::GROUP);
+    assert_eq!(last.saves, [(busy, vec![1])]);
+    assert!(queue.take().durable.is_empty());
+}

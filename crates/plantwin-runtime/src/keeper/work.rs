@@ -119,6 +119,7 @@ impl Work {
                     };
                     letters.push((format!("{device}/{id:020}"), bytes));
                 }
+                DurableJob::Again { .. } => {}
             }
         }
         if !telemetry.is_empty() {
@@ -165,6 +166,7 @@ impl Work {
                     receipt
                 }
                 DurableJob::Letter { receipt, .. } => receipt,
+                DurableJob::Again { receipt, .. } => Some(receipt),
             };
             if let Some(receipt) = receipt {
                 receipt.confirmed.confirm(receipt.receipt);

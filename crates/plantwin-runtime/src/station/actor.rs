@@ -171,13 +171,21 @@ impl Station {
 
     fn telemetry(&mut self, ix: DeviceIx, telemetry: Telemetry) {
         let receipt = self.receipt(ix, telemetry.receipt);
-        // Without a store nothing outlives the process; what was told before is safe already.
-        let (Some(keeper), false) = (&self.init.keeper, telemetry.duplicate) else {
+        // Without a store nothing outlives the process.
+        let Some(keeper) = &self.init.keeper else {
             if let Some(receipt) = receipt {
                 receipt.confirmed.confirm(receipt.receipt);
             }
             return;
         };
+        let device = self.init.openers[ix.index()].0.clone();
+        if telemetry.duplicate {
+            // What was told before may still be on its way to the disk.
+            if let Some(receipt) = receipt {
+                keeper.keep(DurableJob::Again { device, receipt });
+            }
+            return;
+        }
         let names = self.init.book.points_of(ix);
         let points = telemetry
             .samples
@@ -197,7 +205,6 @@ impl Station {
             missing: telemetry.missing,
             points,
         };
-        let device = self.init.openers[ix.index()].0.clone();
         keeper.keep(DurableJob::Telemetry { device, record, receipt });
     }
 

@@ -25,7 +25,9 @@ use plantwin_authority::Authority;
 use plantwin_model::{Clock, DeviceId, invariant::CommandEvent};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::{clock::VirtualClock, journal::SharedJournal, operator::SPREAD, random::Chance, world::Planted};
+use crate::{
+    clock::VirtualClock, journal::SharedJournal, operator::SPREAD, random::Chance, world::Planted,
+};
 use cloud::Cloud;
 pub(crate) use device::{Device, SETPOINT};
 pub use protocol::SimProtocol;

@@ -34,8 +34,14 @@ impl Bench {
         let agent = Some(DeviceAgent::new(credentials));
         let devices = vec![Device::new("tank", SECOND, durable, agent)];
         let journal = SharedJournal::new(Journal::new(1, true));
-        let net =
-            Net::new(seed, devices, Arc::clone(&clock), Arc::clone(&authority), journal.clone());
+        let net = Net::new(
+            seed,
+            devices,
+            Arc::clone(&clock),
+            Arc::clone(&authority),
+            journal.clone(),
+            None,
+        );
         net.set_alive(true);
         tokio::spawn(net.clone().drive());
         Self { net, journal, clock, authority }

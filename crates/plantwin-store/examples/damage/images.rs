@@ -78,7 +78,7 @@ pub(crate) fn build(dir: &Path, seed: u64) -> Result<Truth, StoreError> {
         let store = Arc::new(store);
         let mut spool = Spool::open(store.clone(), SpoolLimits::default())?;
         for round in 0..12_u64 {
-            let time = Timestamp::from_millis((life * 1000 + round) as i64);
+            let time = Timestamp::from_millis((life * 1000 + round).cast_signed());
             for i in 0..40 {
                 let len = 50 + random.below(400);
                 let (key, value) = (format!("device-{i:03}"), random.bytes(len));

@@ -4,10 +4,7 @@ use std::{
     fs, io,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use plantwin_model::Timestamp;
@@ -22,7 +19,7 @@ use super::{
 };
 use crate::{
     Finding, LogKind, OpenReport,
-    disk::{Disk, DiskFile, OsDisk},
+    disk::{Disk, DiskFile, OsDisk, faulty::FaultyDisk},
     key::Keys,
     marks::Marks,
 };
@@ -233,66 +230,13 @@ fn an_older_segment_under_a_new_name_is_no_part_of_the_log() {
     assert_eq!(sequences(&log), (1..=10).collect::<Vec<_>>());
 }
 
-/// A disk whose n-th operation fails; a write that fails has written half.
-#[derive(Debug)]
-struct FaultyDisk {
-    calls: Arc<AtomicU64>,
-    fails_at: u64,
-}
-
-#[derive(Debug)]
-struct FaultyFile {
-    file: Box<dyn DiskFile>,
-    calls: Arc<AtomicU64>,
-    fails_at: u64,
-}
-
-fn tick(calls: &AtomicU64, fails_at: u64) -> io::Result<()> {
-    if calls.fetch_add(1, Ordering::Relaxed) == fails_at {
-        return Err(io::ErrorKind::StorageFull.into());
-    }
-    Ok(())
-}
-
-impl Disk for FaultyDisk {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        tick(&self.calls, self.fails_at)?;
-        let (file, calls) = (OsDisk.open(path)?, Arc::clone(&self.calls));
-        Ok(Box::new(FaultyFile { file, calls, fails_at: self.fails_at }))
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        tick(&self.calls, self.fails_at)?;
-        OsDisk.sync_dir(path)
-    }
-}
-
-impl DiskFile for FaultyFile {
-    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
-        let outcome = tick(&self.calls, self.fails_at);
-        let part = if outcome.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        self.file.write_at(part, at)?;
-        outcome
-    }
-
-    fn set_len(&mut self, len: u64) -> io::Result<()> {
-        tick(&self.calls, self.fails_at)?;
-        self.file.set_len(len)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        tick(&self.calls, self.fails_at)?;
-        self.file.sync()
-    }
-}
-
 #[test]
 fn whichever_operation_of_the_disk_fails_nothing_acknowledged_is_lost_and_the_log_goes_on() {
     let mut fails_at = 0;
     loop {
         let dir = TempDir::new().unwrap();
-        let calls = Arc::new(AtomicU64::new(0));
-        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk { calls: Arc::clone(&calls), fails_at });
+        let faulty = FaultyDisk::failing_at(fails_at);
+        let disk: Arc<dyn Disk> = faulty.clone();
         let mut report = OpenReport::default();
         let empty = Marks::default();
         let Ok(mut log) = check(dir.path(), &disk, &keys(), Some(&empty), &mut report) else {
@@ -341,7 +285,7 @@ fn whichever_operation_of_the_disk_fails_nothing_acknowledged_is_lost_and_the_lo
             log.flush().unwrap();
         }
         assert_eq!(marks_of(&log).log_last, given, "in the end the disk has all");
-        if calls.load(Ordering::Relaxed) <= fails_at {
+        if faulty.calls() <= fails_at {
             assert!(fails_at > 12, "only {fails_at} operations");
             assert_eq!(errors, 0);
             break;

@@ -54,7 +54,7 @@ pub enum DropPolicy {
 /// How much may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SpoolLimits {
-    /// Bytes per device, with keys and gaps. A single gap record may go beyond.
+    /// Bytes per device, with keys and gaps. A gap record at either end may go beyond.
     pub device_bytes: u64,
     /// Bytes of all devices; beyond it the fullest queue gives way.
     pub total_bytes: u64,

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc};
 use tempfile::TempDir;
 
 use crate::{
-    disk::{Disk, OsDisk},
+    disk::{Disk, OsDisk, faulty::FaultyDisk},
     head::Head,
     key::Keys,
     marks::{Found, Marks, MarksFile, read},
@@ -72,4 +72,35 @@ fn marks_of_another_key_are_known_as_such() {
     begin(&dir, &Found::Nothing, 1);
     let other = read(dir.path(), &Keys::derive(&[6; 32])).unwrap();
     assert!(matches!(other, Found::AnotherKey));
+}
+
+#[test]
+fn whichever_operation_of_the_disk_fails_one_slot_stays_whole_and_the_next_writing_mends_the_other()
+{
+    let mut failures = 0;
+    for fails_at in 0..14 {
+        let dir = TempDir::new().unwrap();
+        let disk: Arc<dyn Disk> = FaultyDisk::failing_at(fails_at);
+        let begun = MarksFile::begin(dir.path(), &disk, &keys(), &Found::Nothing, marks(1));
+        let Ok(mut file) = begun else {
+            failures += 1;
+            continue;
+        };
+        let mut last = 1;
+        for boot in 2..6 {
+            if file.write(&keys(), marks(boot)).is_ok() {
+                last = boot;
+            } else {
+                failures += 1;
+            }
+            // What was written may be there although its sync failed; what was promised must be.
+            let Found::Marks { marks: read, .. } = found(&dir) else { panic!("{fails_at}") };
+            assert!(read == marks(last) || read == marks(boot), "operation {fails_at}: {read:?}");
+        }
+        assert_eq!(file.written(), &marks(last));
+        file.write(&keys(), marks(7)).unwrap();
+        file.write(&keys(), marks(8)).unwrap();
+        assert!(matches!(found(&dir), Found::Marks { half: false, marks: m, .. } if m == marks(8)));
+    }
+    assert!(failures > 10, "{failures}");
 }

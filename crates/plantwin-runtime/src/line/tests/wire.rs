@@ -42,7 +42,7 @@ impl Clock for TokioClock {
 pub(super) enum Mood {
     /// Sends a frame so often, each with the next sequence number.
     Sends(Duration),
-    /// Sends durable frames as fast as they are taken.
+    /// Sends durable frames as fast as they are taken, at most a thousand a second.
     Pours,
     /// Takes the connection and says nothing.
     Hangs,
@@ -119,6 +119,9 @@ impl Device {
                     LinkEvent::Frame(frame(self.sent.load(SeqCst)))
                 }
                 Mood::Pours => {
+                    // Time goes on, so that a line that never holds back fails a test and not its
+                    // patience.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                     receipt += 1;
                     LinkEvent::Durable { frame: frame(self.sent.load(SeqCst)), receipt }
                 }
@@ -272,7 +275,7 @@ pub(super) struct Rig {
     pub(super) panics: Arc<AtomicU64>,
     pub(super) clock: Arc<TokioClock>,
     inbox: Inbox,
-    opener: Opener,
+    openers: [Opener; 2],
     line: Option<Line>,
 }
 
@@ -332,8 +335,12 @@ pub(super) fn rigs(setups: Vec<Setup>) -> Vec<Rig> {
     for (i, ((spec, (device, radio)), setup)) in specs.into_iter().zip(ends).zip(setups).enumerate()
     {
         let (a, b) = (PartyId(1), PartyId(2 + i as u64));
-        let (ours, theirs) =
-            plantwin_seal::Session::pair(&keys.pair_secret(a, b), a, b, clock.now()).unwrap();
+        let session = || {
+            let secret = keys.pair_secret(a, b);
+            let (ours, theirs) = plantwin_seal::Session::pair(&secret, a, b, clock.now()).unwrap();
+            (ours.sealer, theirs.opener)
+        };
+        let (urgent, values) = (session(), session());
         let (mailbox, inbox) = mailbox(setup.lanes);
         let (orders, orders_in) = mpsc::channel(32);
         let confirmed = Arc::new(Confirmed::default());
@@ -345,7 +352,7 @@ pub(super) fn rigs(setups: Vec<Setup>) -> Vec<Rig> {
             registry: registry.clone(),
             clock: clock.clone(),
             orders: orders_in,
-            carrier: Carrier::new(mailbox.clone(), ours.sealer, clock.clone()),
+            carrier: Carrier::new(mailbox.clone(), [urgent.0, values.0], clock.clone()),
             confirmed: Arc::clone(&confirmed),
             gate: setup.gate,
             panics: Arc::clone(&panics),
@@ -359,7 +366,7 @@ pub(super) fn rigs(setups: Vec<Setup>) -> Vec<Rig> {
             confirmed,
             panics,
             inbox,
-            opener: theirs.opener,
+            openers: [urgent.1, values.1],
             clock: Arc::clone(&clock),
             line: Some(line),
         });
@@ -383,9 +390,11 @@ impl Rig {
     pub(super) async fn letter(&mut self) -> TwinMail {
         let mail = self.inbox.letters().next().await.unwrap();
         let sequence = mail.0.header().sequence;
-        let letter = self.opener.open(mail.0, self.clock.now()).unwrap();
+        let session = mail.0.header().session;
+        let opener = self.openers.iter_mut().find(|o| o.session() == session).unwrap();
+        let letter = opener.open(mail.0, self.clock.now()).unwrap();
         // `open` hands the letter over; whether it needs an acknowledgement is the opener's word.
-        let _ = self.opener.acknowledge(sequence);
+        let _ = opener.acknowledge(sequence);
         letter
     }
 
