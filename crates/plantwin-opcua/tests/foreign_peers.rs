@@ -5,7 +5,7 @@ mod common;
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 
-use common::{PATIENCE, answer, closed, context, frame, host, path, soon};
+use common::{PATIENCE, answer, available, closed, context, frame, host, path, soon};
 use plantwin_adapter::{LinkEvent, Measurement, PointWrite, Protocol};
 use plantwin_model::{Flaw, PointIx, Quality, Timestamp};
 use plantwin_opcua::OpcUa;
@@ -13,17 +13,6 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
 };
-
-/// Whether asyncua is there.
-async fn available() -> bool {
-    let found = Command::new("python3").args(["-c", "import asyncua"]).output().await;
-    if found.is_ok_and(|out| out.status.success()) {
-        return true;
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI must have python3 with asyncua");
-    eprintln!("SKIPPED: python3 with asyncua is not installed, so interoperability is UNTESTED");
-    false
-}
 
 /// A script, killed when dropped, with its output.
 struct Peer {

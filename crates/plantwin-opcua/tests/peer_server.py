@@ -1,7 +1,8 @@
 """An OPC UA server that has nothing to do with plantwin, as the hardware of a test.
 
-Usage: peer_server.py PORT. Prints "ready", then "written NODE VALUE" for each value that a
-client wrote. `level` counts up by 0.5 every 20 ms, and so does its source time.
+Usage: peer_server.py PORT [count]. Prints "ready", then "written NODE VALUE" for each value that a
+client wrote and, with `count`, "subscriptions N" whenever their number changes. `level` counts up
+by 0.5 every 20 ms, and so does its source time.
 """
 
 import asyncio
@@ -39,7 +40,12 @@ async def main():
     async with server:
         print("ready", flush=True)
         value = 0.0
+        counted = 0
         while True:
+            subscriptions = len(server.iserver.subscription_service.subscriptions)
+            if subscriptions != counted and "count" in sys.argv[2:]:
+                counted = subscriptions
+                print(f"subscriptions {counted}", flush=True)
             value += 0.5
             now = datetime.now(timezone.utc)
             measured = ua.Variant(value, ua.VariantType.Double)

@@ -90,7 +90,7 @@ impl Protocol for Flood {
                 for sequence in 0.. {
                     let received = clock.now();
                     let phase = received.since(begin).as_millis() / CROSS_EVERY.as_millis();
-                    let value = if phase % 2 == 0 { 5.0 } else { 9.5 };
+                    let value = if phase.is_multiple_of(2) { 5.0 } else { 9.5 };
                     let sample = |point: u16, value: f64| Sample {
                         point: PointIx(point),
                         value,

@@ -13,7 +13,9 @@ use std::{
 use actix::{Arbiter, ArbiterHandle};
 use plantwin_authority::Verifier;
 use plantwin_field::StepStats;
-use plantwin_model::{Clock, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp};
+use plantwin_model::{
+    Clock, DeviceId, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp,
+};
 use plantwin_physics::Model;
 use plantwin_seal::{KeyDistributor, Opener, PartyId, Sealer, Secret};
 use plantwin_twin::{
@@ -257,6 +259,8 @@ impl Colony {
         for (ix, letter) in &letters {
             book.set_aside(*ix, letter);
         }
+        let own = restored.alarms.remove(&DeviceId::from(plant.name.as_str()));
+        book.restore_own(own.unwrap_or_default(), now);
         if !request.findings.is_empty() {
             let response = "look at what is missing; the damaged files were set aside";
             book.plant_alarm("store_damage", Some(&request.findings.join("; ")), response, now);

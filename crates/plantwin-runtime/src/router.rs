@@ -191,21 +191,17 @@ impl Router {
             .as_str()
             .split_once('.')
             .ok_or_else(|| format!("an alarm is named DEVICE.ALARM, not {alarm}"))?;
-        if device == self.spec.name && !self.table.contains_key(&device.into()) {
-            let note = StationNote::AcknowledgePlant { alarm: name.to_owned() };
-            let left = self.notes.leave(note);
+        let plants = device == self.spec.name && !self.table.contains_key(&device.into());
+        if plants || name == "gave_up" {
+            if !plants {
+                self.entry(&device.into())?;
+            }
+            let left = self.notes.leave(StationNote::Acknowledge { alarm: alarm.clone() });
             return if left { Ok(Some(Outcome::Done)) } else { Err(busy()) };
         }
         let entry = self.entry(&device.into())?;
-        if name == "gave_up" {
-            let note = StationNote::AcknowledgeGivenUp { device: entry.ix };
-            if !self.notes.leave(note) {
-                return Err(busy());
-            }
-        } else {
-            let letter = TwinMail::Acknowledge(name.to_owned());
-            entry.orders.try_send(LineOrder::Post(Box::new(letter))).map_err(|_| busy())?;
-        }
+        let letter = TwinMail::Acknowledge(name.to_owned());
+        entry.orders.try_send(LineOrder::Post(Box::new(letter))).map_err(|_| busy())?;
         Ok(Some(Outcome::Done))
     }
 

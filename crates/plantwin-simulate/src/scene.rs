@@ -265,31 +265,31 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
         let lasts = chance.millis(200, 30_000);
         let device = chance.between(0, devices as u64 - 1) as usize;
         let wire = chance.between(0, WIRES as u64 - 1) as usize;
-        match chance.between(0, 13) {
+        match chance.between(0, 15) {
             0..=2 => {
                 let mode = chance.pick(&[Wire::Refuses, Wire::Hangs, Wire::Dead]);
                 acts.push((at, Act::Wire { device, wire, mode }));
                 acts.push((at + lasts, Act::Wire { device, wire, mode: Wire::Good }));
             }
-            3 => {
+            3..=5 => {
                 let weather = Weather {
                     delay_ms: chance.pick(&[20, 500, 3_000]),
                     loss: chance.pick(&[0.0, 0.05, 0.3]),
                     doubled: chance.pick(&[0.0, 0.1]),
-                    lost_answers: chance.pick(&[0.0, 0.2]),
+                    lost_answers: chance.pick(&[0.0, 0.2, 0.6]),
                 };
                 acts.push((at, Act::Weather(weather)));
                 acts.push((at + lasts, Act::Weather(Weather::CALM)));
             }
-            4 => {
+            6 => {
                 acts.push((at, Act::Busy { device, busy: true }));
                 acts.push((at + lasts, Act::Busy { device, busy: false }));
             }
-            5 => {
+            7 => {
                 let measurements = chance.between(1, 5) as u32;
                 acts.push((at, Act::Blind { device, measurements }));
             }
-            6 | 7 => {
+            8 | 9 => {
                 let trap = chance.pick(&[
                     Trap::Any,
                     Trap::Values,
@@ -300,20 +300,20 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
                 let times = chance.pick(&[1, 1, 1, 2, 8]);
                 acts.push((at, Act::Traps { device, trap, times }));
             }
-            8 => {
+            10 => {
                 acts.push((at, Act::Cloud(false)));
                 acts.push((at + lasts, Act::Cloud(true)));
             }
-            9 => acts.push((at, Act::Jump(chance.millis(100, 3_600_000)))),
-            10 => {
+            11 => acts.push((at, Act::Jump(chance.millis(100, 3_600_000)))),
+            12 => {
                 let (after, done) = (chance.between(1, 30), chance.happens(0.3));
                 acts.push((at, Act::DiskError { after, done }));
             }
-            11 => {
+            13 => {
                 acts.push((at, Act::DiskFull(true)));
                 acts.push((at + lasts, Act::DiskFull(false)));
             }
-            12 => {
+            14 => {
                 let (after, kept) = (chance.between(1, 30), chance.pick(&[0, 0, 1, 2]));
                 let down = chance.millis(0, 20_000);
                 acts.push((at, Act::CrashAt { after, kept, down }));

@@ -41,6 +41,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const AFTER_JUMP: Duration = Duration::from_secs(15);
 /// What timers and snapshots may add to the age of a value.
 const SLACK: Duration = Duration::from_secs(3);
+/// Everything is at rest when nothing was missing for so long.
+const REST: Duration = Duration::from_secs(3);
 /// Longest quiet time until everything is at rest.
 const REST_WITHIN: Duration = Duration::from_mins(5);
 /// What was confirmed to its device this long ago must have arrived at rest.
@@ -231,6 +233,7 @@ impl World {
                     (0, START_AGAIN)
                 }
             };
+            self.excuse_alarms();
             self.net.set_alive(false);
             self.store.inner().inner.crash_keeping(kept);
             self.journal.open().line(self.clock.world(), format_args!("down for {down:?}"));
@@ -242,6 +245,16 @@ impl World {
         let world = self.clock.world();
         let detail = format!("after {world:?} it is still not at rest");
         self.journal.open().judge(Err(Violation::new(Rule::Settles, "plant", detail)));
+    }
+
+    /// What was raised while the disk refused to write cannot be remembered across the end of the
+    /// process; its operator saw the alarm of the store beside it.
+    fn excuse_alarms(&mut self) {
+        if self.disk.fails() {
+            for history in self.journal.open().alarms.values_mut() {
+                history.push(AlarmEvent::Acknowledged);
+            }
+        }
     }
 
     /// Time passes in which no process runs; the world goes on.
@@ -370,6 +383,7 @@ impl World {
         let disk = Arc::clone(&self.disk);
         let mut next_care = self.clock.world();
         let mut asked_all = false;
+        let mut rest_since = Duration::ZERO;
         loop {
             tokio::select! {
                 biased;
@@ -448,7 +462,12 @@ impl World {
                 self.operator.chase(world, &*desk);
             }
             let unrest = self.unrest(shown);
+            if unrest.is_some() {
+                rest_since = world;
+            }
             match unrest {
+                // What is shown of the spool is a second old.
+                None if world < rest_since.max(self.scene.quiet_from) + REST => {}
                 None if !asked_all => {
                     // Under every key once more: each must say again what it said, and do nothing.
                     asked_all = true;

@@ -7,4 +7,5 @@ pub(crate) fn registry() -> Registry {
         .with(plantwin_mqtt::Mqtt)
         .with(plantwin_coap::Coap)
         .with(plantwin_opcua::OpcUa::default())
+        .with(plantwin_modbus::Modbus::default())
 }

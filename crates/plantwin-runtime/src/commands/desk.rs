@@ -115,7 +115,7 @@ impl CommandDesk {
 
     /// To be called about once a second.
     pub(crate) fn on_time(self: &Arc<Self>) {
-        self.run(|core, now, out| core.on_time(now, out));
+        self.run(Commands::on_time);
     }
 
     /// Commands without an outcome, and how many of them are being read back.

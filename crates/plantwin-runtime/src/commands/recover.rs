@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use plantwin_model::{CommandKey, DeviceIx, Outcome, PlantSpec, PointIx, PointSpec, Timestamp};
+use plantwin_model::{CommandKey, Outcome, PlantSpec, PointSpec, Timestamp};
 
-use super::{CommandStep, Commands, Intent, Output};
+use super::{CommandStep, Commands, Intent, Output, state::Target};
 
 /// A command as the journal tells it.
 #[derive(Debug)]
@@ -13,9 +13,6 @@ struct Story {
     sent: Option<Timestamp>,
     outcome: Option<Outcome>,
 }
-
-/// Device, points and tolerances of a command in the plant as it is now.
-type Target = (DeviceIx, Vec<(PointIx, f64)>, Vec<f64>);
 
 /// Replays the journal into `commands`. Returns how many steps belong to a command whose intent
 /// is not there (the log was pruned or damaged).

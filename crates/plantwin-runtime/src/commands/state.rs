@@ -40,6 +40,9 @@ pub(crate) struct PointSeen {
     pub(crate) received: Timestamp,
 }
 
+/// Device, points and tolerances of a command in the plant as it is now.
+pub(crate) type Target = (DeviceIx, Vec<(PointIx, f64)>, Vec<f64>);
+
 /// What the shell must do, in this order.
 #[derive(Debug)]
 pub(crate) enum Output<R> {
@@ -410,7 +413,7 @@ impl<R> Commands<R> {
     pub(crate) fn resume(
         &mut self,
         intent: Intent,
-        target: Option<(DeviceIx, Vec<(PointIx, f64)>, Vec<f64>)>,
+        target: Option<Target>,
         sent: Option<Timestamp>,
         now: Timestamp,
         out: &mut Vec<Output<R>>,

@@ -206,16 +206,16 @@ fn run_thread(shared: &Shared) {
 
 async fn run_task(shared: &Shared) {
     loop {
-        {
+        let (empty, closed) = {
             let queue = shared.queue();
-            if queue.closed && queue.is_empty() {
-                return;
-            }
-            if queue.is_empty() {
-                drop(queue);
-                shared.notify.notified().await;
-                continue;
-            }
+            (queue.is_empty(), queue.closed)
+        };
+        if empty && closed {
+            return;
+        }
+        if empty {
+            shared.notify.notified().await;
+            continue;
         }
         tokio::time::sleep(SIMULATED).await;
         if !shared.turn() {

@@ -1,7 +1,7 @@
 //! One trip to the disk: a group is written, flushed and acknowledged.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -156,12 +156,12 @@ impl Work {
 
     /// Everything is on the disk: tell whoever waits.
     fn confirm(&self, group: Group) {
-        let mut changed: BTreeMap<DeviceId, ()> = BTreeMap::new();
+        let mut changed = BTreeSet::new();
         let mut telemetry = 0;
         for job in group.durable {
             let receipt = match job {
                 DurableJob::Telemetry { device, receipt, .. } => {
-                    changed.insert(device, ());
+                    changed.insert(device);
                     telemetry += 1;
                     receipt
                 }
@@ -178,10 +178,9 @@ impl Work {
             status.telemetry += telemetry;
         }
         if group.expire {
-            let all: Vec<_> = self.spool().queues().map(|(d, _)| DeviceId::from(d)).collect();
-            changed.extend(all.into_iter().map(|d| (d, ())));
+            changed.extend(self.spool().queues().map(|(device, _)| DeviceId::from(device)));
         }
-        self.count(changed.into_keys());
+        self.count(changed.into_iter());
     }
 
     /// Brings the status up to date for these devices.

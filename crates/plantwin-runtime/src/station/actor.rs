@@ -36,6 +36,8 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 const FORCE_EVERY: u32 = 10;
 /// Snapshots between two looks for telemetry that is too old to keep.
 const EXPIRE_EVERY: u32 = 600;
+/// Stands for the plant as a whole among those who have alarms.
+const PLANT: DeviceIx = DeviceIx(u32::MAX);
 /// The alarm of a disk that fails.
 const DISK: &str = "store";
 
@@ -90,6 +92,12 @@ impl Station {
             && let Some(keeper) = &self.init.keeper
         {
             keeper.expire();
+        }
+        if let (Some((plant, alarms)), Some(keeper)) =
+            (self.init.book.changed_own(), &self.init.keeper)
+        {
+            // These are shown at once: one of them says that nothing can be put on record.
+            self.alarms.note(keeper, PLANT, &plant, alarms);
         }
         let now = self.init.clock.now();
         if let Some(view) = self.init.book.snapshot(now, force) {
@@ -252,8 +260,7 @@ impl Station {
                     book.given_up(device, Some(panic), now);
                 }
             },
-            StationNote::AcknowledgeGivenUp { device } => book.acknowledge_given_up(device, now),
-            StationNote::AcknowledgePlant { alarm } => book.acknowledge_plant(&alarm, now),
+            StationNote::Acknowledge { alarm } => book.acknowledge_own(&alarm, now),
         }
     }
 }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use plantwin_model::{
-    AlarmId, AlarmSource, AlarmState, AlarmView, Delivery, DeviceId, DeviceIx, LinkView,
-    MailboxView, Mode, PathView, PlantSpec, PlantView, PointView, Priority, SessionView,
-    SetAsideView, SpoolView, Timestamp, TwinState, TwinTable, TwinView, TypeView, ZoneView,
+    AlarmId, AlarmSource, AlarmView, Delivery, DeviceId, DeviceIx, LinkView, MailboxView, Mode,
+    PathView, PlantSpec, PlantView, PointView, SessionView, SetAsideView, SpoolView, Timestamp,
+    TwinState, TwinTable, TwinView, TypeView, ZoneView,
 };
 use plantwin_twin::Observed;
 use serde::Serialize;
@@ -30,10 +30,11 @@ pub(crate) struct Book {
     pub(super) view: PlantView,
     /// Alarms by twin, as the twins told them.
     alarms: BTreeMap<u32, Vec<AlarmView>>,
-    /// Alarms of the guardian: twins that cannot speak for themselves.
-    given_up: BTreeMap<u32, AlarmView>,
-    /// Alarms of the plant as a whole, by name.
-    pub(super) plant_alarms: BTreeMap<String, AlarmView>,
+    /// Alarms of those who have no twin to speak for them: the plant as a whole, and twins that
+    /// were given up. By the alarm's name.
+    pub(super) own: BTreeMap<AlarmId, AlarmView>,
+    /// Since they were last put on record.
+    pub(super) own_changed: bool,
     pub(super) alarms_changed: bool,
     /// Letters that lie aside.
     pub(super) letters: BTreeMap<(DeviceIx, u64), SetAsideView>,
@@ -110,8 +111,8 @@ impl Book {
             spec,
             view,
             alarms: BTreeMap::new(),
-            given_up: BTreeMap::new(),
-            plant_alarms: BTreeMap::new(),
+            own: BTreeMap::new(),
+            own_changed: false,
             alarms_changed: false,
             letters: BTreeMap::new(),
             letters_changed: false,
@@ -126,10 +127,6 @@ impl Book {
 
     pub(crate) fn observed(&mut self, ix: DeviceIx, observed: Observed) {
         let Some(old) = self.view.twins.get(ix.index()) else { return };
-        if old.state == TwinState::GaveUp {
-            // The twin speaks again: the guardian's alarm has done its work.
-            self.alarms_changed |= self.given_up.remove(&ix.0).is_some();
-        }
         let device = &self.spec.devices[ix.index()];
         let path = observed.path.map(|(rank, endpoint, switches)| PathView {
             protocol: device
@@ -164,6 +161,9 @@ impl Book {
     }
 
     pub(crate) fn alarms(&mut self, ix: DeviceIx, alarms: Vec<AlarmView>) {
+        if ix.index() >= self.spec.devices.len() {
+            return;
+        }
         let changed = if alarms.is_empty() {
             self.alarms.remove(&ix.0).is_some()
         } else {
@@ -179,37 +179,17 @@ impl Book {
         let Some(old) = self.view.twins.get(ix.index()) else { return };
         let mut twin = TwinView::clone(old);
         twin.revision = self.view.revision + 1;
-        if let Some(panic) = panic {
+        let trouble = panic.map(|panic| {
             twin.state = TwinState::GaveUp;
             twin.reason = format!("crashed too often: {panic}");
             twin.since = now;
-            let alarm = AlarmView {
-                id: AlarmId::new(format!("{}.gave_up", twin.id)),
-                twin: twin.id.clone(),
-                priority: Priority::High,
-                state: AlarmState::Unacknowledged,
-                source: AlarmSource::Supervision,
-                since: now,
-                raised: now,
-                text: format!("given up after too many crashes: {panic}"),
-                response: "find the cause in the log, then restart the twin".to_owned(),
-            };
-            self.given_up.insert(ix.0, alarm);
-        } else {
-            self.given_up.remove(&ix.0);
-        }
+            format!("given up after too many crashes: {panic}")
+        });
+        let source = AlarmSource::Supervision;
+        let response = "find the cause in the log, then restart the twin";
+        self.own_alarm(&twin.id, "gave_up", source, trouble.as_deref(), response, now);
         self.view.twins.set(ix.index(), Arc::new(twin));
-        self.alarms_changed = true;
         self.changed = true;
-    }
-
-    pub(crate) fn acknowledge_given_up(&mut self, ix: DeviceIx, now: Timestamp) {
-        if let Some(alarm) = self.given_up.get_mut(&ix.0) {
-            alarm.state = AlarmState::Acknowledged;
-            alarm.since = now;
-            self.alarms_changed = true;
-            self.changed = true;
-        }
     }
 
     /// A snapshot if anything changed since the last one, or if `force`.
@@ -218,14 +198,8 @@ impl Book {
             return None;
         }
         if std::mem::take(&mut self.alarms_changed) {
-            let mut all: Vec<AlarmView> = self
-                .alarms
-                .values()
-                .flatten()
-                .chain(self.given_up.values())
-                .chain(self.plant_alarms.values())
-                .cloned()
-                .collect();
+            let mut all: Vec<AlarmView> =
+                self.alarms.values().flatten().chain(self.own.values()).cloned().collect();
             all.sort_by(|a, b| b.raised.cmp(&a.raised).then_with(|| a.id.cmp(&b.id)));
             self.view.alarms = all.into();
         }

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use plantwin_model::DeviceIx;
+use plantwin_model::{AlarmId, DeviceIx};
 
 use crate::guardian::GuardEvent;
 
@@ -20,10 +20,8 @@ const LIMIT: usize = 16_384;
 pub(crate) enum StationNote {
     /// Of the guardian.
     Guard { device: DeviceIx, event: GuardEvent },
-    /// An operator acknowledged an alarm of the guardian.
-    AcknowledgeGivenUp { device: DeviceIx },
-    /// An operator acknowledged an alarm of the plant as a whole, named without it.
-    AcknowledgePlant { alarm: String },
+    /// An operator acknowledged an alarm that no twin keeps.
+    Acknowledge { alarm: AlarmId },
 }
 
 /// The board.

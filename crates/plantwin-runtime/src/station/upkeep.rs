@@ -15,8 +15,7 @@ impl Book {
         self.spec.devices.get(ix.index()).map_or(&[], |device| &device.kind.points)
     }
 
-    /// The plant as a whole has a trouble of this name, or (`None`) not any more. An alarm that
-    /// nobody acknowledged stays until somebody does.
+    /// The plant as a whole has a trouble of this name, or (`None`) not any more.
     pub(crate) fn plant_alarm(
         &mut self,
         name: &str,
@@ -24,9 +23,24 @@ impl Book {
         response: &str,
         now: Timestamp,
     ) {
+        let plant = DeviceId::from(self.spec.name.as_str());
+        self.own_alarm(&plant, name, AlarmSource::System, trouble, response, now);
+    }
+
+    /// Raises an alarm for whoever cannot speak, or (`trouble` is `None`) ends its cause. One
+    /// that nobody acknowledged stays until somebody does.
+    pub(super) fn own_alarm(
+        &mut self,
+        whose: &DeviceId,
+        name: &str,
+        source: AlarmSource,
+        trouble: Option<&str>,
+        response: &str,
+        now: Timestamp,
+    ) {
         use AlarmState::{Acknowledged, ReturnedUnacknowledged, Unacknowledged};
-        let known = self.plant_alarms.get_mut(name);
-        match (trouble, known) {
+        let id = AlarmId::new(format!("{whose}.{name}"));
+        match (trouble, self.own.get_mut(&id)) {
             (None, None) => return,
             (None, Some(alarm)) => match alarm.state {
                 Unacknowledged => {
@@ -34,7 +48,7 @@ impl Book {
                     alarm.since = now;
                 }
                 Acknowledged => {
-                    self.plant_alarms.remove(name);
+                    self.own.remove(&id);
                 }
                 ReturnedUnacknowledged => return,
             },
@@ -48,40 +62,69 @@ impl Book {
                 text.clone_into(&mut alarm.text);
             }
             (Some(text), None) => {
-                let plant = self.spec.name.as_str();
                 let alarm = AlarmView {
-                    id: AlarmId::new(format!("{plant}.{name}")),
-                    twin: DeviceId::from(plant),
+                    id: id.clone(),
+                    twin: whose.clone(),
                     priority: Priority::High,
                     state: Unacknowledged,
-                    source: AlarmSource::System,
+                    source,
                     since: now,
                     raised: now,
                     text: text.to_owned(),
                     response: response.to_owned(),
                 };
-                self.plant_alarms.insert(name.to_owned(), alarm);
+                self.own.insert(id, alarm);
             }
         }
+        self.own_is_changed();
+    }
+
+    fn own_is_changed(&mut self) {
+        self.own_changed = true;
         self.alarms_changed = true;
         self.changed = true;
     }
 
-    /// An operator acknowledged an alarm of the plant.
-    pub(crate) fn acknowledge_plant(&mut self, name: &str, now: Timestamp) {
-        let Some(alarm) = self.plant_alarms.get_mut(name) else { return };
+    /// Own alarms as earlier runs left them. The plant finds out anew whether their causes are
+    /// still there; a twin that was given up has been started again.
+    pub(crate) fn restore_own(&mut self, alarms: Vec<AlarmView>, now: Timestamp) {
+        for mut alarm in alarms {
+            if alarm.source == AlarmSource::Supervision {
+                match alarm.state {
+                    AlarmState::Acknowledged => continue,
+                    AlarmState::Unacknowledged => {
+                        alarm.state = AlarmState::ReturnedUnacknowledged;
+                        alarm.since = now;
+                    }
+                    AlarmState::ReturnedUnacknowledged => {}
+                }
+            }
+            self.own.insert(alarm.id.clone(), alarm);
+            self.own_is_changed();
+        }
+    }
+
+    /// Own alarms under the plant's name, if they changed since this was last asked.
+    pub(crate) fn changed_own(&mut self) -> Option<(DeviceId, Vec<AlarmView>)> {
+        let changed = std::mem::take(&mut self.own_changed);
+        let plant = || DeviceId::from(self.spec.name.as_str());
+        changed.then(|| (plant(), self.own.values().cloned().collect()))
+    }
+
+    /// An operator acknowledged one of the own alarms.
+    pub(crate) fn acknowledge_own(&mut self, id: &AlarmId, now: Timestamp) {
+        let Some(alarm) = self.own.get_mut(id) else { return };
         match alarm.state {
             AlarmState::Unacknowledged => {
                 alarm.state = AlarmState::Acknowledged;
                 alarm.since = now;
             }
             AlarmState::ReturnedUnacknowledged => {
-                self.plant_alarms.remove(name);
+                self.own.remove(id);
             }
             AlarmState::Acknowledged => return,
         }
-        self.alarms_changed = true;
-        self.changed = true;
+        self.own_is_changed();
     }
 
     /// The spool as a whole, and the queues that changed.
