@@ -11,6 +11,7 @@ pub mod killloop;
 mod peer;
 mod plant;
 pub mod random;
+pub mod soak;
 mod wait;
 
 pub use control::{Asked, Control, Outcome};

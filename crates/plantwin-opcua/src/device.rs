@@ -8,7 +8,7 @@ use std::{
     collections::BTreeSet,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
 use opcua::{
@@ -77,6 +77,7 @@ pub(crate) async fn host(request: HostRequest, pki: Arc<PkiFolder>) -> Result<Ho
         let station = move |context: ServerContext, space: &mut AddressSpace| Station {
             layout: nodes::build(&devices, &layout, &context, space),
             desks: stationed,
+            living: Mutex::default(),
         };
         build(address, &configs, station, &pki)
     });

@@ -72,17 +72,28 @@ impl StationOutlet {
             }
         }
         // Monitored items per node; the node with most is seen by all of them.
-        let told: Mutex<HashMap<NodeId, usize>> = Mutex::default();
-        self.subscriptions.maybe_notify(
-            values.iter().map(|(node, _)| (node, AttributeId::Value)),
-            |node, attribute, range, encoding| {
-                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                *told.entry(node.clone()).or_default() += 1;
-                let variable = space.find(node)?.as_node();
-                variable.get_attribute(TimestampsToReturn::Both, attribute, range, encoding)
-            },
-        );
-        let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut told: HashMap<&NodeId, usize> = HashMap::new();
+        {
+            let living = self.manager.inner().living();
+            // It sends when it is dropped.
+            let mut notifier = self.subscriptions.data_notifier();
+            for (id, _) in values {
+                let Some(mut batch) = notifier.notify_for(id, AttributeId::Value) else { continue };
+                let Some(variable) = space.find(id) else { continue };
+                for (handle, entry) in batch.entries().filter(|(h, _)| living.contains(h)) {
+                    let value = variable.as_node().get_attribute(
+                        TimestampsToReturn::Both,
+                        AttributeId::Value,
+                        &entry.index_range,
+                        &entry.data_encoding,
+                    );
+                    if let Some(value) = value {
+                        *told.entry(id).or_default() += 1;
+                        batch.data_value_to_item(value, handle);
+                    }
+                }
+            }
+        }
         let subscribers = told.values().copied().max().unwrap_or(0);
         let bad = |(node, value): &(NodeId, DataValue)| {
             let items = told.get(node).copied().unwrap_or(0);

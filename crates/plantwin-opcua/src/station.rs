@@ -4,8 +4,9 @@
 //! simulation's reply decides the status code. Absent: making nodes, setting values.
 
 use std::{
+    collections::HashSet,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -14,15 +15,16 @@ use std::{
 use async_trait::async_trait;
 use opcua::{
     server::{
+        CreateMonitoredItem, MonitoredItemHandle,
         address_space::AddressSpace,
         diagnostics::NamespaceMetadata,
         node_manager::{
-            MethodCall, RequestContext, ServerContext, WriteNode,
+            MethodCall, MonitoredItemRef, RequestContext, ServerContext, WriteNode,
             memory::{InMemoryNodeManager, InMemoryNodeManagerImpl},
         },
     },
     sync::RwLock,
-    types::{AttributeId, ByteString, NumericRange, StatusCode, Variant},
+    types::{AttributeId, ByteString, NumericRange, StatusCode, TimestampsToReturn, Variant},
 };
 use plantwin_adapter::{DeviceMessage, Traffic};
 use tokio::{
@@ -52,12 +54,21 @@ pub(crate) struct Desk {
 pub(crate) struct Station {
     pub(crate) layout: Layout,
     pub(crate) desks: Arc<[Desk]>,
+    /// Monitored items that somebody still has: the library (0.19) goes on listing those of
+    /// subscriptions that were deleted or have expired.
+    pub(crate) living: Mutex<HashSet<MonitoredItemHandle>>,
 }
 
 /// Node manager of the played devices.
 pub(crate) type StationManager = InMemoryNodeManager<Station>;
 
 impl Station {
+    /// The monitored items that somebody still has.
+    pub(crate) fn living(&self) -> MutexGuard<'_, HashSet<MonitoredItemHandle>> {
+        // Nothing that panics runs under the lock.
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks a device and awaits its reply; the error is the status for the client.
     async fn ask<T>(
         &self,
@@ -146,6 +157,31 @@ impl InMemoryNodeManagerImpl for Station {
 
     fn namespaces(&self) -> Vec<NamespaceMetadata> {
         self.layout.namespaces.clone()
+    }
+
+    async fn create_value_monitored_items(
+        &self,
+        context: &RequestContext,
+        space: &RwLock<AddressSpace>,
+        items: &mut [&mut &mut CreateMonitoredItem],
+    ) {
+        let wanted: Vec<_> = items.iter().map(|item| item.item_to_monitor()).collect();
+        let times = TimestampsToReturn::Both;
+        let values = self.read_values(context, space, &wanted, 0.0, times).await;
+        for (item, value) in items.iter_mut().zip(values) {
+            if value.status() != StatusCode::BadAttributeIdInvalid {
+                item.set_initial_value(value);
+            }
+            item.set_status(StatusCode::Good);
+            self.living().insert(item.handle());
+        }
+    }
+
+    async fn delete_monitored_items(&self, _: &RequestContext, items: &[&MonitoredItemRef]) {
+        let mut living = self.living();
+        for item in items {
+            living.remove(&item.handle());
+        }
     }
 
     async fn write(

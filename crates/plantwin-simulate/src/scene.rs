@@ -157,7 +157,7 @@ impl Scene {
             .collect();
         let mut text = format!("[plant]\nname = \"seed-{seed}\"\nseed = {}\n", seed >> 1);
         for zone in 0..zones {
-            let _ = write!(text, "[zone.zone{zone}]\n");
+            let _ = writeln!(text, "[zone.zone{zone}]");
         }
         text.push_str(TYPE);
         for (i, device) in devices.iter().enumerate() {

@@ -261,7 +261,7 @@ impl World {
     fn pass(&mut self, down: Duration) {
         let until = self.clock.world() + down;
         while self.clock.world() < until {
-            let step = (until - self.clock.world()).min(Duration::from_millis(500));
+            let step = until.saturating_sub(self.clock.world()).min(Duration::from_millis(500));
             self.clock.pass(step);
             self.net.catch_up();
             while let Some((_, act)) = self.due() {

@@ -175,7 +175,7 @@ fn look(shared: &Shared, mut dice: Dice) {
                 continue;
             }
             book.status(PLANT, &status);
-            let chosen = if dice.percent(15) { book.any(dice.next()) } else { None };
+            let chosen = if dice.percent(5) { book.any(dice.next()) } else { None };
             if let Some(id) = &chosen {
                 book.acknowledging(id);
             }

@@ -43,6 +43,18 @@ pub(super) enum Cause {
     Panicked,
 }
 
+impl Cause {
+    /// As it is told. A device that takes connections and says nothing shows as one or the other,
+    /// depending on whether its protocol asks before it counts as connected: for the twin it is
+    /// the same silence, told once and in the words in which it began.
+    pub(super) const fn told(self) -> Self {
+        match self {
+            Self::Hung => Self::Timeout,
+            other => other,
+        }
+    }
+}
+
 /// Why a path is not up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Fault {

@@ -307,7 +307,8 @@ impl Worker {
 
     /// Tells the twin that all is down, unless it knows, and of what.
     fn tell_down(&mut self) {
-        let causes: Vec<_> = self.faults.iter().map(|f| f.as_ref().map(|f| f.cause)).collect();
+        let causes = self.faults.iter().map(|f| f.as_ref().map(|f| f.cause.told()));
+        let causes: Vec<_> = causes.collect();
         if self.told.as_ref() == Some(&causes) {
             return;
         }

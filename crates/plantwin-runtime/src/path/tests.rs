@@ -90,8 +90,9 @@ proptest! {
             let until = chooser.next_attempt(now).unwrap_err();
             let wait = until.since(now);
             prop_assert!(wait >= RETRY_MIN && wait <= Duration::from_secs(10));
-            prop_assert!(wait >= last.min(Duration::from_secs(8)));
-            (now, last) = (until, wait.mul_f64(1.0 / 1.25));
+            // Twice as long each time, between half and five quarters of it.
+            prop_assert!(wait >= last.mul_f64(0.8).min(Duration::from_secs(4)));
+            (now, last) = (until, wait);
             prop_assert_eq!(chooser.next_attempt(now), Ok(0));
         }
     }

@@ -25,6 +25,7 @@ pub struct StationReport {
 }
 
 /// The plant as seen so far.
+#[expect(clippy::struct_excessive_bools, reason = "each says which part is to be made anew")]
 pub(crate) struct Book {
     pub(super) spec: Arc<PlantSpec>,
     pub(super) view: PlantView,

@@ -16,14 +16,14 @@ async fn a_hanging_device_is_told_down_once_in_ten_minutes() {
     assert_eq!(down_reasons(&letters), ["hung: connected, but nothing came for 5 s"]);
     assert_eq!(letters.iter().filter(|l| is_up(l)).count(), 1, "only the very first connect");
     assert_eq!(letters.len(), 2, "{letters:?}");
-    // A try lasts 5 s and the wait before the next one at most 10 s, at least 8 s once it is full.
+    // A try lasts 5 s and the wait before the next one at most 10 s, at least 4 s once it is full.
     let tries = lock(&rig.device.tries).clone();
     assert!((40..=60).contains(&tries.len()), "{} tries", tries.len());
     assert_eq!(rig.device.open_max.load(SeqCst), 1, "one try at a time");
     let gaps: Vec<_> = tries.windows(2).map(|t| t[1].checked_sub(t[0]).unwrap()).skip(8).collect();
-    assert!(gaps.iter().all(|g| (12_900..=15_100).contains(&g.as_millis())), "{gaps:?}");
+    assert!(gaps.iter().all(|g| (8_900..=15_100).contains(&g.as_millis())), "{gaps:?}");
     let (short, long) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
-    assert!(*long > *short + Duration::from_millis(500), "not jittered: {gaps:?}");
+    assert!(*long > *short + Duration::from_secs(2), "not jittered: {gaps:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,7 +55,7 @@ async fn a_device_that_falls_silent_is_down_once_and_up_once_when_it_speaks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_the_reason_is_told_once() {
+async fn a_change_of_the_reason_is_told_once_and_silence_is_one_reason() {
     let mut rig = rig(Setup::of(Mood::Refuses));
     let letters = rig.letters_for(Duration::from_mins(2)).await;
     assert_eq!(down_reasons(&letters), ["failed to reach the wire: refused"]);
@@ -64,8 +64,7 @@ async fn a_change_of_the_reason_is_told_once() {
     assert_eq!(down_reasons(&letters), ["hung: connected, but nothing came for 5 s"]);
     rig.device.set(Mood::Vanished);
     let letters = rig.letters_for(Duration::from_mins(3)).await;
-    assert_eq!(down_reasons(&letters), ["failed to hear from the device within 2000 ms"]);
-    assert!(!letters.iter().any(is_up));
+    assert!(letters.is_empty(), "still nothing is heard: {letters:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +74,7 @@ async fn a_device_that_takes_connections_only_to_close_them_does_not_flap() {
     assert_eq!(letters.iter().filter(|l| is_up(l)).count(), 1);
     assert_eq!(down_reasons(&letters).len(), 1);
     let tries = lock(&rig.device.tries).len();
-    assert!((25..=50).contains(&tries), "{tries} tries in 5 minutes");
+    assert!((25..=60).contains(&tries), "{tries} tries in 5 minutes");
 }
 
 #[tokio::test(start_paused = true)]
