@@ -107,9 +107,7 @@ fn launch(config: &Path, port: u16) -> Child {
     let mut command = Command::new("mosquitto");
     command.arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().expect("mosquitto starts");
-    wait_until("mosquitto to listen", || {
-        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-    });
+    wait_until("mosquitto to listen", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     child
 }
 

@@ -1,7 +1,9 @@
 //! The link face: polls a device on absolute deadlines, writes to it, carries its session.
 //!
 //! A poll that is late is not made up for: the next one is at the next whole period since the
-//! link came up, so that the rate after an outage is the nominal one. Absent: the connection and
+//! second poll, so that the rate after an outage is the nominal one. Links that come up together
+//! (a start, a power cut that is over) do not poll together: the second poll comes after half to
+//! one and a half periods, another share of it for each unit. Absent: the connection and
 //! its fair use (see `bus`), reconnecting (the caller's business).
 
 mod control;
@@ -143,7 +145,7 @@ async fn polls(
     period: Duration,
     events: &mpsc::Sender<LinkEvent>,
 ) -> LinkError {
-    let start = Instant::now();
+    let start = Instant::now() + period.mul_f64(0.5 + share(poller.endpoint()));
     let mut unanswered = 0;
     loop {
         let Ok(permit) = events.reserve().await else {
@@ -169,8 +171,22 @@ async fn polls(
     }
 }
 
-/// The first whole period after `start` that lies in the future.
+/// A number of a unit in 0..1, evenly spread over units and always the same: FNV-1a (Fowler, Noll,
+/// Vo) with its upper bits mixed down, since names that differ in their last digit only
+/// differ in few bits of it.
+pub(crate) fn share(name: &str) -> f64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// `start`, or the first whole period after it that lies in the future.
 pub(crate) fn next_deadline(start: Instant, period: Duration, now: Instant) -> Instant {
+    if now < start {
+        return start;
+    }
     let passed = now.saturating_duration_since(start).as_nanos();
     let periods = passed / period.as_nanos().max(1) + 1;
     let nanos = periods.saturating_mul(period.as_nanos());

@@ -69,12 +69,13 @@ impl Driver {
         tokio::pin!(quiet);
         loop {
             let step = tokio::select! {
+                biased;
+                _ = &mut self.dropped => return None,
                 step = self.steps.next() => step,
                 () = &mut quiet => {
                     let millis = self.silence.as_millis() as u64;
                     return Some(LinkError::Timeout { endpoint: self.endpoint.clone(), millis });
                 }
-                _ = &mut self.dropped => return None,
             };
             match step {
                 Some(Ok(SessionPollResult::Subscription(activity))) => {
@@ -95,8 +96,9 @@ impl Driver {
                     return Some(error);
                 }
                 tokio::select! {
-                    sent = self.events.send(event) => if sent.is_err() { return None },
+                    biased;
                     _ = &mut self.dropped => return None,
+                    sent = self.events.send(event) => if sent.is_err() { return None },
                 }
             }
         }

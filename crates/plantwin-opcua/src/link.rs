@@ -167,13 +167,15 @@ async fn establish(
             None => return Err(unreachable(config, "the server closed the connection")),
         }
     }
+    let mut half = HalfOpen { session, steps, wait: context.timeout, done: false };
     let link = {
-        let subscribing = subscribe(&session, config, context);
+        let subscribing = subscribe(&half.session, config, context);
         tokio::pin!(subscribing);
         loop {
             tokio::select! {
+                biased;
                 done = &mut subscribing => break done,
-                step = steps.next() => match step {
+                step = half.steps.next() => match step {
                     Some(Ok(_)) => {}
                     Some(Err(status)) => break Err(failed(status)),
                     None => break Err(unreachable(config, "the server closed the connection")),
@@ -181,12 +183,38 @@ async fn establish(
             }
         }
     };
-    match link {
-        Ok(link) => Ok((session, steps, link)),
-        Err(error) => {
-            // Give the session back before giving up.
-            tokio::spawn(close(session, steps, context.timeout));
-            Err(error)
+    let link = link?;
+    let (session, steps) = half.finish();
+    Ok((session, steps, link))
+}
+
+/// A session that is up without its subscription. Where it is given up before it has one, for an
+/// error, a deadline or because nobody waits any more, it is given back to the server, which
+/// would otherwise keep it, and what was subscribed in it, until it expires.
+struct HalfOpen {
+    session: Arc<Session>,
+    steps: Steps,
+    wait: Duration,
+    done: bool,
+}
+
+impl HalfOpen {
+    fn finish(mut self) -> (Arc<Session>, Steps) {
+        self.done = true;
+        (Arc::clone(&self.session), self.take_steps())
+    }
+
+    fn take_steps(&mut self) -> Steps {
+        std::mem::replace(&mut self.steps, futures_util::stream::empty().boxed())
+    }
+}
+
+impl Drop for HalfOpen {
+    fn drop(&mut self) {
+        if !self.done
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(close(Arc::clone(&self.session), self.take_steps(), self.wait));
         }
     }
 }

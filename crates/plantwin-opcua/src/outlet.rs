@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use futures_util::future::BoxFuture;
@@ -80,7 +80,7 @@ impl StationOutlet {
             for (id, _) in values {
                 let Some(mut batch) = notifier.notify_for(id, AttributeId::Value) else { continue };
                 let Some(variable) = space.find(id) else { continue };
-                for (handle, entry) in batch.entries().filter(|(h, _)| living.contains(h)) {
+                for (handle, entry) in batch.entries() {
                     let value = variable.as_node().get_attribute(
                         TimestampsToReturn::Both,
                         AttributeId::Value,
@@ -88,7 +88,8 @@ impl StationOutlet {
                         &entry.data_encoding,
                     );
                     if let Some(value) = value {
-                        *told.entry(id).or_default() += 1;
+                        let counts = living.get(handle).is_some_and(|is_open| is_open());
+                        *told.entry(id).or_default() += usize::from(counts);
                         batch.data_value_to_item(value, handle);
                     }
                 }

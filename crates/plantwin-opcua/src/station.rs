@@ -4,7 +4,7 @@
 //! simulation's reply decides the status code. Absent: making nodes, setting values.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -54,17 +54,21 @@ pub(crate) struct Desk {
 pub(crate) struct Station {
     pub(crate) layout: Layout,
     pub(crate) desks: Arc<[Desk]>,
-    /// Monitored items that somebody still has: the library (0.19) goes on listing those of
-    /// subscriptions that were deleted or have expired.
-    pub(crate) living: Mutex<HashSet<MonitoredItemHandle>>,
+    /// Monitored items that somebody still has, with whether their session is open: the library
+    /// (0.19) goes on listing those of subscriptions that were deleted or have expired, and of
+    /// the latter it tells nobody.
+    pub(crate) living: Mutex<Living>,
 }
+
+/// Monitored items, each with whether its session is open.
+pub(crate) type Living = HashMap<MonitoredItemHandle, Box<dyn Fn() -> bool + Send + Sync>>;
 
 /// Node manager of the played devices.
 pub(crate) type StationManager = InMemoryNodeManager<Station>;
 
 impl Station {
     /// The monitored items that somebody still has.
-    pub(crate) fn living(&self) -> MutexGuard<'_, HashSet<MonitoredItemHandle>> {
+    pub(crate) fn living(&self) -> MutexGuard<'_, Living> {
         // Nothing that panics runs under the lock.
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,12 +172,15 @@ impl InMemoryNodeManagerImpl for Station {
         let wanted: Vec<_> = items.iter().map(|item| item.item_to_monitor()).collect();
         let times = TimestampsToReturn::Both;
         let values = self.read_values(context, space, &wanted, 0.0, times).await;
+        self.living().retain(|_, is_open| is_open());
         for (item, value) in items.iter_mut().zip(values) {
             if value.status() != StatusCode::BadAttributeIdInvalid {
                 item.set_initial_value(value);
             }
             item.set_status(StatusCode::Good);
-            self.living().insert(item.handle());
+            let session = Arc::clone(&context.session);
+            let is_open = Box::new(move || session.read().is_activated());
+            self.living().insert(item.handle(), is_open);
         }
     }
 

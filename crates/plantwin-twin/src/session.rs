@@ -74,6 +74,9 @@ pub(crate) const fn is_past(quality: Quality) -> bool {
     matches!(quality, Quality::Uncertain(Flaw::Stale))
 }
 
+/// A device whose answer did not come is asked again after this time.
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Source times further ahead of the plant's clock than this are not believed.
 const MAX_AHEAD: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -82,6 +85,8 @@ const MAX_AHEAD: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct Session {
     grade: Grade,
     pending: Option<PendingChallenge>,
+    /// When to ask again a device that gave no answer.
+    again_at: Option<Timestamp>,
     last_sequence: Option<u64>,
     /// Which of the [`MEMORY`] sequence numbers up to the last one were received; the last one is
     /// bit 0.
@@ -107,6 +112,7 @@ impl Clone for Session {
         Self {
             grade: self.grade.clone(),
             pending: None,
+            again_at: self.again_at,
             last_sequence: self.last_sequence,
             seen: self.seen,
             last_source: self.last_source,
@@ -120,6 +126,7 @@ impl Session {
         Self {
             grade: Grade::None,
             pending: None,
+            again_at: None,
             last_sequence: None,
             seen: 0,
             last_source: Timestamp(i64::MIN),
@@ -146,6 +153,7 @@ impl Session {
             Ok(pending) => {
                 let bytes = pending.bytes().to_vec();
                 self.pending = Some(pending);
+                self.again_at = Some(now.plus(ASK_AGAIN));
                 Some(bytes)
             }
             Err(error) => {
@@ -173,6 +181,8 @@ impl Session {
                 Ok(())
             }
             Err(error) => {
+                // It answered, and not well: only a new connection gives it another chance.
+                self.again_at = None;
                 let reason = error.to_string();
                 self.grade = Grade::Refused(reason.clone());
                 Err(reason)
@@ -189,7 +199,13 @@ impl Session {
     /// The path is gone, and the session with it.
     pub fn end(&mut self) {
         self.pending = None;
+        self.again_at = None;
         self.grade = Grade::None;
+    }
+
+    /// Whether a device that is not believed yet will be asked again over this connection.
+    pub(crate) const fn asks_again(&self) -> bool {
+        self.again_at.is_some()
     }
 
     /// Whether the device may speak and be spoken to.
@@ -201,11 +217,15 @@ impl Session {
         }
     }
 
-    /// When the token should be renewed, if there is one: half of its life before its end.
+    /// When the device should be challenged again: half of its token's life before its end, or
+    /// some time after a challenge that was not answered: the answer may have been lost on its
+    /// way, or the twin may have crashed while it waited.
     pub fn renew_at(&self) -> Option<Timestamp> {
         match &self.grade {
-            Grade::Token { renew_at, .. } if self.pending.is_none() => Some(*renew_at),
-            _ => None,
+            _ if self.pending.is_some() => None,
+            Grade::Token { renew_at, .. } => Some(*renew_at),
+            Grade::None | Grade::Refused(_) => self.again_at,
+            Grade::Plain => None,
         }
     }
 

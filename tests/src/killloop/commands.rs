@@ -163,7 +163,13 @@ impl Commands {
         let mut problems = self.problems.clone();
         let wrong = self.all.iter().enumerate().filter(|(_, c)| verdict(c) != Verdict::Right);
         let text = |(id, c): (usize, &Command)| {
-            format!("{:?}: {:?}, told {:?}, {} writes", self.order(id), verdict(c), c.told, c.writes)
+            format!(
+                "{:?}: {:?}, told {:?}, {} writes",
+                self.order(id),
+                verdict(c),
+                c.told,
+                c.writes
+            )
         };
         problems.extend(wrong.take(KEPT).map(text));
         problems

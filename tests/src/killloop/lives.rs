@@ -30,7 +30,7 @@ const MEAN_LIFE: Duration = Duration::from_millis(130);
 /// A plant that is told to end is killed within this.
 const DRAIN: Duration = Duration::from_millis(60);
 /// Longest time without any progress while everything is brought to rest.
-const REST_WITHIN: Duration = Duration::from_secs(60);
+const REST_WITHIN: Duration = Duration::from_mins(1);
 
 pub(super) fn run(kills: Kills, folder: &Path) -> bool {
     let broker = Mosquitto::start(folder);
@@ -259,7 +259,7 @@ fn bring_to_rest(shared: &Arc<Shared>, load: &mut Load, report: &mut Report) {
     }
     shared.over.store(true, SeqCst);
     let (mut left, mut since) = (u64::MAX, now());
-    wait(Duration::from_secs(3600), || {
+    wait(Duration::from_hours(1), || {
         let lost = lock(&shared.telemetry).totals().lost;
         if lost < left {
             (left, since) = (lost, now());
@@ -269,9 +269,10 @@ fn bring_to_rest(shared: &Arc<Shared>, load: &mut Load, report: &mut Report) {
     report.require(load.end(), "the load ran to its end");
     // The observer may be a moment ahead of the acknowledgements.
     let empty = wait(PATIENCE, || {
-        shared.control.status().is_some_and(|s| {
-            s["spool"]["records"] == 0 && s["counters"]["commands_open"] == 0
-        })
+        shared
+            .control
+            .status()
+            .is_some_and(|s| s["spool"]["records"] == 0 && s["counters"]["commands_open"] == 0)
     });
     report.require(empty, "the spool and the journal came to rest");
 }

@@ -58,10 +58,10 @@ impl Load {
         let book = Arc::clone(shared);
         self.threads.push(thread::spawn(move || measure(&book, sources)));
         for operator in 0..OPERATORS {
-            let (book, dice) = (Arc::clone(shared), Dice::new(seed ^ (operator as u64 + 1)));
+            let (book, dice) = (Arc::clone(shared), Dice::new(seed + 1 + operator as u64));
             self.threads.push(thread::spawn(move || command(&book, operator, dice)));
         }
-        let (book, dice) = (Arc::clone(shared), Dice::new(seed ^ 99));
+        let (book, dice) = (Arc::clone(shared), Dice::new(seed + 99));
         self.threads.push(thread::spawn(move || look(&book, dice)));
     }
 
@@ -120,7 +120,7 @@ fn command(shared: &Shared, operator: usize, mut dice: Dice) {
         let order = if !open.is_empty() && dice.percent(70) {
             open[dice.below(open.len() as u64) as usize]
         } else if dice.percent(15) {
-            let Some(order) = lock(&shared.commands).any(dice.next()) else { continue };
+            let Some(order) = lock(&shared.commands).any(dice.any()) else { continue };
             order
         } else if issued < PER_LIFE {
             issued += 1;
@@ -175,7 +175,7 @@ fn look(shared: &Shared, mut dice: Dice) {
                 continue;
             }
             book.status(PLANT, &status);
-            let chosen = if dice.percent(5) { book.any(dice.next()) } else { None };
+            let chosen = if dice.percent(5) { book.any(dice.any()) } else { None };
             if let Some(id) = &chosen {
                 book.acknowledging(id);
             }

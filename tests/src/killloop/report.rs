@@ -96,22 +96,68 @@ pub(super) fn print(report: &Report, shared: &Shared) -> bool {
     let ms = |share| quantile(&report.starts, share).as_secs_f64() * 1e3;
     let row = |what: &str, text: String| println!("  {what:<22} {text}");
     println!("\nKill loops, seed {}, {:.1} s", report.kills.seed, report.took.as_secs_f64());
-    row("kill -9", format!("{kills}: {} before the plant answered, {} under load, {} while it \
-        drained", report.early, report.loaded, report.draining));
-    row("start to first answer", format!("p50 {:.0} ms, p99 {:.0} ms, most {:.0} ms, {} starts",
-        ms(0.5), ms(0.99), ms(1.0), report.starts.len()));
-    row("T1 telemetry", format!("{} published, {} arrived, {} lost, {} out of order, {} wrong, \
-        {} in gaps; {} came twice", t.published, t.arrived, t.lost, t.disordered, t.wrong, t.gaps,
-        t.doubled));
-    row("C commands", format!("{} asked, {} done, {} without effect, {} unknowable, {} open; {} \
+    row(
+        "kill -9",
+        format!(
+            "{kills}: {} before the plant answered, {} under load, {} while it \
+        drained",
+            report.early, report.loaded, report.draining
+        ),
+    );
+    row(
+        "start to first answer",
+        format!(
+            "p50 {:.0} ms, p99 {:.0} ms, most {:.0} ms, {} starts",
+            ms(0.5),
+            ms(0.99),
+            ms(1.0),
+            report.starts.len()
+        ),
+    );
+    row(
+        "T1 telemetry",
+        format!(
+            "{} published, {} arrived, {} lost, {} out of order, {} wrong, \
+        {} in gaps; {} came twice",
+            t.published, t.arrived, t.lost, t.disordered, t.wrong, t.gaps, t.doubled
+        ),
+    );
+    row(
+        "C commands",
+        format!(
+            "{} asked, {} done, {} without effect, {} unknowable, {} open; {} \
         lost, {} doubled, {} acted though denied, {} contradicted; {} outcomes told again",
-        c.asked, c.done, c.without_effect, c.unknown, c.open, c.lost, c.doubled, c.denied,
-        c.contradicted, c.retold));
-    row("A alarms", format!("{} seen in {} statuses, {} acknowledged, {} times back after a \
-        restart (within {SHOWN_WITHIN_S} s), {} lost", a.seen, shared.statuses.load(SeqCst),
-        a.acknowledged, a.held, a.lost));
-    row("complaints", format!("{} of the log, {store_alarms} statuses with an alarm of the store",
-        report.complaints));
+            c.asked,
+            c.done,
+            c.without_effect,
+            c.unknown,
+            c.open,
+            c.lost,
+            c.doubled,
+            c.denied,
+            c.contradicted,
+            c.retold
+        ),
+    );
+    row(
+        "A alarms",
+        format!(
+            "{} seen in {} statuses, {} acknowledged, {} times back after a \
+        restart (within {SHOWN_WITHIN_S} s), {} lost",
+            a.seen,
+            shared.statuses.load(SeqCst),
+            a.acknowledged,
+            a.held,
+            a.lost
+        ),
+    );
+    row(
+        "complaints",
+        format!(
+            "{} of the log, {store_alarms} statuses with an alarm of the store",
+            report.complaints
+        ),
+    );
     for what in &report.failed {
         println!("  NOT SO: {what}");
     }

@@ -52,7 +52,8 @@ fn limits(found: &Found, fit: Option<Line>) -> Vec<Limit> {
     let grown = growth(found);
     let deepest = found.samples.iter().map(|s| s.deepest).max().unwrap_or(0);
     let room = found.samples.iter().map(|s| s.capacity).max().unwrap_or(0);
-    let wrong = found.commands.iter().filter(|c| c.0.starts_with("WRONG")).map(|c| c.1).sum::<u64>();
+    let wrong =
+        found.commands.iter().filter(|c| c.0.starts_with("WRONG")).map(|c| c.1).sum::<u64>();
     let share = f64::from(found.devices) / 100.0;
     vec![
         memory,

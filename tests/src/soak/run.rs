@@ -24,7 +24,7 @@ use super::{
 use crate::{Control, binary, broker::Mosquitto, now, random::Dice};
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const TELL_EVERY: Duration = Duration::from_mins(1);
 const COMMAND_EVERY: Duration = Duration::from_secs(1);
 const GARBAGE_EVERY: Duration = Duration::from_secs(5);
 /// The process is killed and started again this often, and once at least in the middle.
@@ -179,7 +179,8 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
     while orderly && began.elapsed() < lasts {
         let at = began.elapsed();
         if commanding.is_due(at) {
-            *commands.entry(trouble::command(&mut dice, &running.control, devices)).or_default() += 1;
+            *commands.entry(trouble::command(&mut dice, &running.control, devices)).or_default() +=
+                1;
         }
         if strangers.is_due(at) && trouble::garbage(&mut dice, &status).is_some() {
             *troubles.entry("garbage").or_default() += 1;
@@ -195,9 +196,13 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
             orderly = running.child.try_wait().is_ok_and(|code| code.is_none());
         }
         if let (true, Some(s)) = (telling.is_due(at), samples.last()) {
+            let (records, unexplained) = {
+                let book = lock(&book);
+                (book.records, book.unexplained())
+            };
             println!(
                 "{:>7.2} h: {:.1} MB, {} descriptors, {} threads, {} not shadowed, {} alarms, {} \
-                 spooled, {} north, {} unexplained",
+                 spooled, {records} north, {unexplained} unexplained",
                 s.at_h,
                 s.rss_kb / 1024.0,
                 s.descriptors,
@@ -205,8 +210,6 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
                 s.not_shadowed,
                 s.alarms,
                 s.spooled,
-                lock(&book).records,
-                lock(&book).unexplained(),
             );
         }
         if at >= next_trouble {
@@ -262,7 +265,10 @@ fn settle(control: &Control, book: &Mutex<North>, devices: u32) -> u64 {
             missing = not_shadowed(&status);
             let backlog = status["spool"]["records"].as_u64().unwrap_or(u64::MAX);
             // Faults of devices go on, so a few of them may be down at any moment.
-            if missing <= u64::from(devices) / 100 && backlog < 1000 && lock(book).unexplained() == 0 {
+            if missing <= u64::from(devices) / 100
+                && backlog < 1000
+                && lock(book).unexplained() == 0
+            {
                 break;
             }
         }

@@ -42,7 +42,7 @@ impl Sample {
         };
         let twins = status["twins"].as_array()?;
         let sum = |name: &str| -> u64 {
-            let lanes = twins.iter().flat_map(|t| t["mailbox"]["lanes"].as_array());
+            let lanes = twins.iter().filter_map(|t| t["mailbox"]["lanes"].as_array());
             lanes.flatten().filter_map(|l| l[name].as_u64()).sum()
         };
         let most = |name: &str| {

@@ -71,7 +71,7 @@ pub(super) fn command(dice: &mut Dice, control: &Control, devices: u32) -> &'sta
     let device = format!("d{}", dice.below(u64::from(devices)));
     let wrong = dice.percent(10);
     let value = if wrong { 1000.0 } else { 20.0 + dice.below(76) as f64 };
-    let key = u128::from(dice.next()) << 64 | u128::from(dice.next());
+    let key = u128::from(dice.any()) << 64 | u128::from(dice.any());
     let asked = control.write(key, &device, "valve", value);
     match asked.ok().and_then(crate::Asked::outcome) {
         Some(Outcome::Done) if wrong => "WRONG: done beyond the range",
@@ -92,7 +92,7 @@ pub(super) fn garbage(dice: &mut Dice, status: &Value) -> Option<()> {
     let text = endpoint["address"].as_str()?;
     let text = text.split("://").last()?.split('/').next()?;
     let address: SocketAddr = text.parse().ok()?;
-    let bytes: Vec<u8> = (0..dice.below(1400)).map(|_| dice.next() as u8).collect();
+    let bytes: Vec<u8> = (0..dice.below(1400)).map(|_| dice.any() as u8).collect();
     if endpoint["protocol"] == "coap" {
         let socket = UdpSocket::bind("127.0.0.1:0").ok()?;
         socket.send_to(&bytes, address).ok()?;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::support::{Script, Server, at, connect, context, end, frame, map, path, within};
 use crate::{
     Modbus,
-    link::next_deadline,
+    link::{next_deadline, share},
     pdu::{Exception, Request, Table},
 };
 
@@ -204,6 +204,21 @@ fn deadlines_do_not_drift_and_missed_ones_are_skipped() {
     assert_eq!(after(100_000), period * 2);
     assert_eq!(after(103_000), period * 2);
     assert_eq!(after(1_250_000), period * 13);
+}
+
+#[test]
+fn links_that_come_up_together_do_not_poll_together() {
+    let start = Instant::now() + PERIOD;
+    assert_eq!(next_deadline(start, PERIOD, start - PERIOD), start);
+    let mut tenths = [0_u32; 10];
+    for device in 0..1000 {
+        // Neighbours: only the last digits of their ports differ.
+        let share = share(&format!("127.0.0.1:{} unit 1", 30_000 + device));
+        assert!((0.0..1.0).contains(&share));
+        tenths[(share * 10.0) as usize] += 1;
+    }
+    // Of a fair spread each tenth gets 100, with a deviation of 9.5.
+    assert!(tenths.iter().all(|&n| (60..140).contains(&n)), "{tenths:?}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
 
 use actix::{Actor, AsyncContext, Context, Handler, Supervised};
 use plantwin_field::StepStats;
-use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView};
+use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView, invariant};
 use plantwin_seal::Opener;
 use plantwin_twin::{Inbox, Mail, Observed, SetAside, Telemetry, TwinEvent};
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ use crate::{
     router::Outcomes,
 };
 
+/// Counters that tell a present number and so may fall.
+const GAUGES: [&str; 2] = ["commands_open", "commands_unknown"];
 /// Wall time between snapshots.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// Snapshots between two that are published even if nothing changed (the clock moves).
@@ -101,6 +103,10 @@ impl Station {
         }
         let now = self.init.clock.now();
         if let Some(view) = self.init.book.snapshot(now, force) {
+            debug_assert_eq!(
+                invariant::view_follows(&self.init.view.borrow(), &view, &GAUGES),
+                Ok(())
+            );
             self.init.view.send_replace(view);
         }
     }
@@ -252,7 +258,7 @@ impl Station {
                 GuardEvent::Crashed { panic, wait } => {
                     tracing::error!(device = device.0, ?wait, "twin crashed: {panic}");
                     *book.counters.entry("twin_crashes".to_owned()).or_default() += 1;
-                    book.crashed(device, panic);
+                    book.crashed(device, panic, wait);
                 }
                 GuardEvent::Restarted => book.given_up(device, None, now),
                 GuardEvent::GaveUp { panic } => {

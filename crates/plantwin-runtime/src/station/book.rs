@@ -13,6 +13,8 @@ use plantwin_model::{
 use plantwin_twin::Observed;
 use serde::Serialize;
 
+use super::upkeep::forget_currency;
+
 /// Counters that the station itself keeps, for `status --json` and tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct StationReport {
@@ -182,6 +184,7 @@ impl Book {
         twin.revision = self.view.revision + 1;
         let trouble = panic.map(|panic| {
             twin.state = TwinState::GaveUp;
+            forget_currency(&mut twin);
             twin.reason = format!("crashed too often: {panic}");
             twin.since = now;
             format!("given up after too many crashes: {panic}")

@@ -1,13 +1,26 @@
 //! The parts of the view that tell of upkeep: the disk, the spool, letters set aside.
 
+use std::time::Duration;
+
 use plantwin_model::{
-    AlarmId, AlarmSource, AlarmState, AlarmView, DeviceId, DeviceIx, NorthboundView, PointSpec,
-    Priority, SetAsideView, SpoolView, Timestamp, TwinView,
+    AlarmId, AlarmSource, AlarmState, AlarmView, DeviceId, DeviceIx, Flaw, NorthboundView,
+    PointSpec, Priority, Quality, SetAsideView, SpoolView, Timestamp, TwinView,
 };
 use plantwin_seal::Lane;
 use plantwin_twin::SetAside;
 
 use super::book::Book;
+
+/// A twin that waits this long for its restart does not show what it knew as current: while it
+/// is away nobody ages its values.
+const LONG: Duration = Duration::from_secs(1);
+
+/// Values of a twin that cannot look after them are of the past.
+pub(super) fn forget_currency(twin: &mut TwinView) {
+    for point in twin.points.iter_mut().filter(|p| p.value.is_some() && !p.quality.is_bad()) {
+        point.quality = Quality::Bad(Flaw::Stale);
+    }
+}
 
 impl Book {
     /// The points of a twin's type.
@@ -154,7 +167,16 @@ impl Book {
     }
 
     /// What a twin's last panic said, for the letter that caused it.
-    pub(crate) fn crashed(&mut self, ix: DeviceIx, panic: String) {
+    pub(crate) fn crashed(&mut self, ix: DeviceIx, panic: String, wait: Duration) {
+        if wait >= LONG
+            && let Some(old) = self.view.twins.get(ix.index())
+        {
+            let mut twin = TwinView::clone(old);
+            forget_currency(&mut twin);
+            twin.revision = self.view.revision + 1;
+            self.view.twins.set(ix.index(), twin.into());
+            self.changed = true;
+        }
         let letters = self.letters.iter_mut().filter(|l| l.0.0 == ix && l.1.panic.is_empty());
         for (_, letter) in letters {
             letter.panic.clone_from(&panic);

@@ -40,7 +40,17 @@ impl TwinCore {
     ) {
         let past = frame.is_past();
         let mut telemetry = plan.durable().then(|| Telemetry::of(frame, receipt));
+        // A letter that lay aside bears values of its time: newer ones are not undone by it.
+        let outdated = !past && self.points.iter().any(|p| p.received > frame.received);
         match self.session.admit(frame, now) {
+            Admission::Fresh { missing } if outdated => {
+                if let Some(mut telemetry) = telemetry {
+                    telemetry.missing = missing;
+                    telemetry.record(plan, frame);
+                    self.tell_telemetry(telemetry, out);
+                }
+                return;
+            }
             Admission::Fresh { missing } => {
                 if let Some(telemetry) = &mut telemetry {
                     telemetry.missing = missing;

@@ -94,7 +94,11 @@ impl TwinCore {
                 let text = format!("session refused: {reason}");
                 self.alarms.raise(Condition::Session, &text, now, &mut changes);
                 self.on_alarms(plan, &changes, now, out);
-                self.release_held(plan);
+                // Frames wait on while there is hope: the device would send those it keeps again
+                // only over a new connection, and then too late for their order.
+                if !self.session.asks_again() {
+                    self.release_held(plan);
+                }
                 for point in &mut self.points {
                     point.quality = Quality::Bad(Flaw::Unauthenticated);
                 }

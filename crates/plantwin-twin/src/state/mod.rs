@@ -238,7 +238,7 @@ impl TwinCore {
             }
         };
         sooner(self.next_stale(plan));
-        sooner(self.session.renew_at());
+        sooner(self.session.renew_at().filter(|_| self.path.is_some()));
         sooner(self.save_at);
         sooner(self.retell_at);
         sooner(self.dirty.then(|| self.observed_at.plus(OBSERVE_EVERY)));

@@ -19,6 +19,9 @@ impl TwinCore {
     }
 
     pub(super) fn observe_now(&mut self, plan: &TwinPlan, now: Timestamp, out: &mut Effects) {
+        // The twin may have been away, or its letters may have waited: what is shown as good must
+        // be so now.
+        self.age(plan, now);
         self.dirty = false;
         self.observed_at = now;
         out.push(Effect::Tell(TwinEvent::Observed(Box::new(self.observed(plan)))));
