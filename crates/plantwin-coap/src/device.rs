@@ -27,6 +27,10 @@ const REQUESTS: usize = 64;
 /// Longest that a device may think about a request.
 const THINKING: Duration = Duration::from_secs(30);
 
+/// Longest wait for the system to take a datagram; one that it does not take is lost, as any may
+/// be.
+const SENDING: Duration = Duration::from_secs(1);
+
 /// What an outlet tells the task.
 enum Order {
     Publish(usize, Measurement),
@@ -67,12 +71,31 @@ async fn serve(mut server: Server, socket: UdpSocket, mut orders: mpsc::Receiver
     let mut answers: FuturesUnordered<BoxFuture<'static, (u64, Answer)>> = FuturesUnordered::new();
     loop {
         for (to, bytes) in out.drain(..) {
-            if let Err(error) = socket.send_to(&bytes, to).await {
+            let sent = timeout(SENDING, socket.send_to(&bytes, to)).await;
+            if let Err(error) = sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
                 tracing::debug!(%to, %error, "a datagram could not be sent");
             }
         }
         let wake = server.next_wake();
+        // What is due and what devices say comes first: both are bounded, what comes from the
+        // network is not.
         tokio::select! {
+            biased;
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                server.tick(Instant::now(), &mut out);
+            }
+            Some((number, answer)) = answers.next() => {
+                server.answered(number, answer, Instant::now(), &mut out);
+            }
+            Some(order) = orders.recv() => match order {
+                Order::Publish(device, measurement) => {
+                    server.publish(device, measurement, Instant::now(), &mut out);
+                }
+                Order::SetUp(device, up, done) => {
+                    server.set_up(device, up);
+                    let _ = done.send(());
+                }
+            },
             got = socket.recv_from(&mut buffer) => match got {
                 // One that fills the buffer was cut off by the kernel.
                 Ok((length, from)) if length < buffer.len() => {
@@ -87,21 +110,6 @@ async fn serve(mut server: Server, socket: UdpSocket, mut orders: mpsc::Receiver
                     sleep(Duration::from_millis(100)).await;
                 }
             },
-            Some(order) = orders.recv() => match order {
-                Order::Publish(device, measurement) => {
-                    server.publish(device, measurement, Instant::now(), &mut out);
-                }
-                Order::SetUp(device, up, done) => {
-                    server.set_up(device, up);
-                    let _ = done.send(());
-                }
-            },
-            Some((number, answer)) = answers.next() => {
-                server.answered(number, answer, Instant::now(), &mut out);
-            }
-            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
-                server.tick(Instant::now(), &mut out);
-            }
         }
     }
 }

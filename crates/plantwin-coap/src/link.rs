@@ -2,7 +2,7 @@
 //!
 //! Absent: the protocol itself (see `client`).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use coap_lite::{Packet, RequestType};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -34,7 +34,14 @@ pub(crate) async fn connect(context: LinkContext) -> Result<Connection, LinkErro
     let addr = context.path.text("addr");
     let addr = addr.ok_or_else(|| LinkError::Settings("addr is missing".to_owned()))?;
     let endpoint = config::endpoint(addr).map_err(|e| LinkError::Settings(format!("addr: {e}")))?;
-    let (socket, peer) = open(&endpoint).await?;
+    let limit = context.timeout;
+    let late = |endpoint: &str| LinkError::Timeout {
+        endpoint: endpoint.to_owned(),
+        millis: limit.as_millis() as u64,
+    };
+    // A name may take a while to be found.
+    let opened = timeout(limit, open(&endpoint)).await;
+    let (socket, peer) = opened.unwrap_or_else(|_| Err(late(&endpoint)))?;
     let endpoint =
         if endpoint == peer.to_string() { endpoint } else { format!("{endpoint} ({peer})") };
 
@@ -56,14 +63,17 @@ pub(crate) async fn connect(context: LinkContext) -> Result<Connection, LinkErro
     let (ready_tx, ready) = oneshot::channel();
     let driver = Driver {
         client,
-        wire: Wire { socket, traffic: Arc::clone(&traffic) },
+        wire: Wire { socket, traffic: Arc::clone(&traffic), patience: limit },
         endpoint: endpoint.clone(),
         clock: context.clock,
         commands: commands_rx,
     };
     let mut tasks = Tasks::new();
     tasks.spawn(driver.run(events_tx, ready_tx));
-    ready.await.map_err(|_| LinkError::Closed("the link's task ended".to_owned()))??;
+    // The client gives up by itself when a request is not answered within the same time; this is
+    // for whatever else may hold it up.
+    let up = timeout(limit * 2, ready).await.map_err(|_| late(&endpoint))?;
+    up.map_err(|_| LinkError::Closed("the link's task ended".to_owned()))??;
     let control = Arc::new(CoapControl {
         commands,
         set: config.set.into(),
@@ -100,12 +110,15 @@ fn unreachable(endpoint: &str, error: &std::io::Error) -> LinkError {
 struct Wire {
     socket: UdpSocket,
     traffic: Arc<Traffic>,
+    /// Longest wait for the system to take a datagram.
+    patience: Duration,
 }
 
 impl Wire {
     async fn send(&self, out: &mut Vec<Vec<u8>>) -> std::io::Result<()> {
         for bytes in out.drain(..) {
-            self.socket.send(&bytes).await?;
+            let sent = timeout(self.patience, self.socket.send(&bytes)).await;
+            sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
             self.traffic.down(bytes.len());
         }
         Ok(())
@@ -175,6 +188,16 @@ impl Driver {
             }
             let wake = self.client.next_wake().filter(|_| listening);
             tokio::select! {
+                biased;
+                // With the control dropped this yields nothing more, but values go on. Commands
+                // come first, because there are never many and they must not wait for values.
+                Some(command) = self.commands.recv(), if self.client.takes_commands() => {
+                    self.client.command(command, Instant::now(), &mut out);
+                }
+                reserved = events.reserve(), if !listening => {
+                    permit = reserved.ok();
+                    self.client.resume(Instant::now());
+                }
                 got = self.wire.socket.recv(&mut buffer), if listening => {
                     let length = got.map_err(|e| unreachable(&self.endpoint, &e))?;
                     self.wire.traffic.up(length);
@@ -189,15 +212,8 @@ impl Driver {
                         permit.send(event);
                     }
                 }
-                // With the control dropped this yields nothing more, but values go on.
-                Some(command) = self.commands.recv(), if self.client.takes_commands() => {
-                    self.client.command(command, Instant::now(), &mut out);
-                }
+                // What is due is done at every turn of the loop, so this may come last.
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
-                reserved = events.reserve(), if !listening => {
-                    permit = reserved.ok();
-                    self.client.resume(Instant::now());
-                }
             }
         }
     }
@@ -218,7 +234,7 @@ struct CoapControl {
     commands: mpsc::Sender<Command>,
     set: Arc<[Path]>,
     session: Path,
-    timeout: std::time::Duration,
+    timeout: Duration,
     endpoint: String,
 }
 

@@ -163,6 +163,7 @@ impl InMemoryNodeManagerImpl for Station {
         self.layout.namespaces.clone()
     }
 
+    #[expect(clippy::mut_mut, reason = "the library's signature")]
     async fn create_value_monitored_items(
         &self,
         context: &RequestContext,

@@ -238,3 +238,63 @@ async fn a_peer_that_falls_silent_without_closing_is_noticed() {
     assert!(why.contains("hear from") && why.contains("500 ms"), "{why}");
     relaying.abort();
 }
+
+/// A relay that holds back what a server says from the moment that it has made monitored items.
+async fn stalling(server: std::net::SocketAddr) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(server) = TcpStream::connect(server).await else { return };
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                let mut made = false;
+                // OPC UA Part 6, 7.1.2.2: three letters of type, one of chunk, the length of all.
+                let mut header = [0; 8];
+                while from_server.read_exact(&mut header).await.is_ok() {
+                    let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+                    let mut body = vec![0; length as usize - header.len()];
+                    let Ok(_) = from_server.read_exact(&mut body).await else { return };
+                    // After channel, token, number and request the type: here i=754,
+                    // CreateMonitoredItemsResponse (Part 6, Annex A).
+                    made |=
+                        header.starts_with(b"MSG") && body.get(16..20) == Some(&[1, 0, 0xF2, 2]);
+                    if made {
+                        continue;
+                    }
+                    let whole = [&header[..], &body].concat();
+                    let Ok(()) = to_client.write_all(&whole).await else { return };
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_connect_that_is_given_up_leaves_no_subscription_behind() {
+    let path = path(&[], &[]);
+    let mut host = host("alpha", path.clone()).await;
+    let address = stalling(host.address).await;
+    let mut context = context("alpha", &path, address);
+    context.timeout = Duration::from_secs(1);
+    let given_up = OpcUa::new().connect(context).await.err().expect("it is not answered");
+    assert!(matches!(given_up, LinkError::Timeout { .. }), "{given_up:?}");
+    // Else the server keeps it for ten seconds, the shortest session timeout that is asked for.
+    let (device, mut sequence) = (&mut host.devices[0], 0);
+    let mut subscribers = async || {
+        sequence += 1;
+        let before = device.traffic.snapshot().up_packets;
+        let m = measured(sequence, &[1.0, 2.0, 3.0, 0.5]);
+        device.outlet.publish(&m).await.expect("it publishes");
+        device.traffic.snapshot().up_packets - before
+    };
+    let closed = async {
+        while subscribers().await > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), closed).await.expect("it is given back soon");
+}

@@ -88,9 +88,8 @@ impl Plant {
     /// Waits until the twin is in a state.
     async fn reaches(&self, wanted: TwinState) {
         let mut view = self.running.as_ref().expect("it runs").view.clone();
-        let is = |v: &Arc<plantwin_model::PlantView>| {
-            v.twins.get(0).is_some_and(|t| t.state == wanted)
-        };
+        let is =
+            |v: &Arc<plantwin_model::PlantView>| v.twins.get(0).is_some_and(|t| t.state == wanted);
         soon(&format!("the state {wanted:?}"), view.wait_for(is)).await.expect("it runs");
     }
 
@@ -98,9 +97,8 @@ impl Plant {
     fn ways(&self) -> (usize, usize) {
         let states = self.states.lock().expect("no panic");
         let down = states.iter().filter(|(s, _)| *s == TwinState::Down).count();
-        let left = |w: &[(TwinState, Timestamp)]| {
-            w[0].0 == TwinState::Down && w[1].0 != TwinState::Down
-        };
+        let left =
+            |w: &[(TwinState, Timestamp)]| w[0].0 == TwinState::Down && w[1].0 != TwinState::Down;
         (down, states.windows(2).filter(|w| left(w)).count())
     }
 
@@ -238,13 +236,7 @@ async fn what_a_lost_connection_left_on_the_server_is_gone_soon() {
     let back = tokio::time::timeout(BREAKER, played.until(plant.reaches(TwinState::Shadowed)));
     back.await.expect("values flow again within the breaker's bounds");
     // The server keeps the session that it believes in until its time is over.
-    let alone = async {
-        loop {
-            let n = played.measure(10).await;
-            eprintln!("DEBUG {n}");
-            if n <= 1.05 { break }
-        }
-    };
+    let alone = async { while played.measure(10).await > 1.05 {} };
     soon("the old subscription to expire", alone).await;
     let subscribers = played.measure(20).await;
     assert!((0.9..=1.1).contains(&subscribers), "{subscribers} subscribers");

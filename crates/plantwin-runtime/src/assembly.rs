@@ -36,6 +36,10 @@ use crate::{
 
 /// Where twins are kept in the store.
 pub(crate) const TWINS: Tree = Tree::new("twins");
+/// Where the newest recorded frame of each device of durable delivery is kept.
+pub(crate) const RECORDED: Tree = Tree::new("recorded");
+/// A device's own sequence number of a frame, and when it was measured.
+pub(crate) type Recorded = (u64, Timestamp);
 /// Where letters set aside are kept.
 pub(crate) const LETTERS: Tree = Tree::new("letters");
 /// A log longer than this is begun anew at the next start, with what still counts in front.
@@ -132,6 +136,9 @@ pub struct Restored {
     pub alarms: HashMap<DeviceId, Vec<AlarmView>>,
     /// Letters set aside.
     pub letters: HashMap<DeviceId, Vec<SetAside>>,
+    /// Of devices of durable delivery, the newest frame on record: its sequence number, and when
+    /// it was measured.
+    pub recorded: BTreeMap<DeviceId, (u64, Timestamp)>,
 }
 
 /// Puts a plant together. Must be called within an actix system.
@@ -150,7 +157,8 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         };
         let spec = plant.spool.clone();
         let store = Arc::clone(store);
-        keeper = Some(Keeper::start(store, spool, spec, Arc::clone(&clock), place)?);
+        let recorded = memory.restored.recorded.clone();
+        keeper = Some(Keeper::start(store, spool, recorded, spec, Arc::clone(&clock), place)?);
     }
     let commands = Arc::new(CommandDesk::new(keeper.clone(), Arc::clone(&clock)));
     let northbound = plant.northbound.as_ref().filter(|_| keeper.is_some()).map(|target| {
@@ -311,6 +319,9 @@ impl Memory {
                     device.id
                 )),
             }
+        }
+        for (device, recorded) in store.scan_values::<Recorded>(RECORDED)? {
+            memory.restored.recorded.insert(DeviceId::from(device.as_str()), recorded);
         }
         for (key, letter) in store.scan_values::<SetAside>(LETTERS)? {
             let device = DeviceId::from(key.split_once('/').map_or(key.as_str(), |(d, _)| d));

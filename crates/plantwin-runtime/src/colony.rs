@@ -229,6 +229,7 @@ impl Colony {
                     .map(|(tx, _)| Box::new(OrderPort(tx.clone())) as Box<dyn LinePort>),
                 clock: Arc::clone(&clock),
                 restored: restored.vitals.remove(known),
+                recorded: restored.recorded.remove(known),
                 restored_alarms: restored.alarms.remove(known).unwrap_or_default(),
                 aside_key: aside_key.clone(),
                 set_aside: restored.letters.remove(known).unwrap_or_default(),

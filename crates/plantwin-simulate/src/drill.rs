@@ -86,6 +86,15 @@ fn name(letter: &TwinMail) -> u64 {
     fnv(FNV_START, format!("{letter:?}").as_bytes())
 }
 
+/// What kind of letter it is, and the number of its frame.
+fn kind(letter: &TwinMail) -> String {
+    if let TwinMail::Frame(mail) = letter {
+        return format!("frame {:?}", mail.frame.sequence);
+    }
+    let text = format!("{letter:?}");
+    text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
+}
+
 impl Drill for Traps {
     fn before(&self, device: DeviceIx, letter: &TwinMail) {
         let sprung = self.springs(device.0, letter);
@@ -106,7 +115,8 @@ impl Drill for Traps {
             }
             journal.lives[device.index()].push(Life::Crashed(self.clock.now()));
             journal.count("panics");
-            journal.line(self.clock.world(), format_args!("panic unit{} {trap:?}", device.0));
+            let (world, what) = (self.clock.world(), kind(letter));
+            journal.line(world, format_args!("panic unit{} {trap:?} at {what}", device.0));
         }
         std::panic::panic_any(format!("{PLANTED}{sprung:?}"));
     }

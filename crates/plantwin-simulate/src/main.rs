@@ -104,7 +104,7 @@ fn many(cli: &Cli) -> bool {
                         total.1 += 1;
                         complain(&report, cli.minutes);
                         // Twenty failing seeds say as much as two hundred.
-                        stopped.store(total.1 >= 2000, Relaxed);
+                        stopped.store(total.1 >= 20, Relaxed);
                     }
                     if terminal {
                         eprint!("\r{} of {} seeds, {} failed ", total.0, cli.seeds, total.1);

@@ -191,12 +191,13 @@ impl Operator {
         }
     }
 
-    /// Hands letters that were set aside to their twins again, or forgets every third.
+    /// Hands letters that were set aside to their twins again, or forgets every third, and every
+    /// answer to a challenge: it speaks of a session that is long over.
     pub(crate) fn clear_letters(&self, view: &PlantView, desk: &dyn CommandSender) {
         for letter in view.set_aside.iter() {
             let (device, id) = (letter.twin.clone(), letter.id);
             self.journal.open().count("letters_cleared");
-            drop(desk.send(if id.is_multiple_of(3) {
+            drop(desk.send(if id.is_multiple_of(3) || letter.text.starts_with("Session") {
                 Request::Drop { device, letter: id }
             } else {
                 Request::Retry { device, letter: id }

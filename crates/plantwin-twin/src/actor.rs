@@ -274,9 +274,13 @@ impl Actor for Twin {
         let mut effects = Effects::new();
         let vital = self.init.restored.take();
         let alarms = std::mem::take(&mut self.init.restored_alarms);
-        if vital.is_some() || !alarms.is_empty() {
+        let recorded = self.init.recorded.take();
+        if vital.is_some() || recorded.is_some() || !alarms.is_empty() {
             if let Some(vital) = vital {
                 self.core.restore(&self.init.plan, vital, now, &mut effects);
+            }
+            if let Some(recorded) = recorded {
+                self.core.restore_recorded(&self.init.plan, recorded);
             }
             self.core.adopt(&self.init.plan, &alarms, now, &mut effects);
             self.carry_out(effects, now);

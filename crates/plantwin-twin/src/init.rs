@@ -97,6 +97,9 @@ pub struct TwinInit {
     pub clock: Arc<dyn Clock>,
     /// What survived from the last run.
     pub restored: Option<Vital>,
+    /// The newest frame of the device on record, which may be newer than what survived of the
+    /// twin: its sequence number, and when it was measured.
+    pub recorded: Option<(u64, Timestamp)>,
     /// Alarms that were told in the last run and are not known to be normal again.
     pub restored_alarms: Vec<AlarmView>,
     /// Seals letters that are set aside; the same in each run.

@@ -224,6 +224,7 @@ impl Bench {
             line: Some(Box::new(Fuse { panics, writes: Arc::clone(&writes) })),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             restored: None,
+            recorded: None,
             restored_alarms: vec![],
             aside_key: Secret::new([5; 32]),
             set_aside,

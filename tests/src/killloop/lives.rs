@@ -260,11 +260,12 @@ fn bring_to_rest(shared: &Arc<Shared>, load: &mut Load, report: &mut Report) {
     shared.over.store(true, SeqCst);
     let (mut left, mut since) = (u64::MAX, now());
     wait(Duration::from_hours(1), || {
-        let lost = lock(&shared.telemetry).totals().lost;
-        if lost < left {
-            (left, since) = (lost, now());
+        let totals = lock(&shared.telemetry).totals();
+        let behind = totals.published - totals.arrived;
+        if behind < left {
+            (left, since) = (behind, now());
         }
-        lost == 0 || since.elapsed() > REST_WITHIN
+        behind == 0 || since.elapsed() > REST_WITHIN
     });
     report.require(load.end(), "the load ran to its end");
     // The observer may be a moment ahead of the acknowledgements.

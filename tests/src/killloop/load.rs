@@ -39,7 +39,15 @@ impl Load {
         let north = broker.sink("observer", "north/#", move |topic, payload| {
             let record = serde_json::from_str(payload).unwrap_or(Value::Null);
             if let Some(device) = topic.strip_prefix("north/").and_then(number) {
-                lock(&book.telemetry).arrive(device, &record);
+                let life = book.up.load(SeqCst);
+                lock(&book.telemetry).arrive(device, &record, life);
+            }
+        });
+        let book = Arc::clone(shared);
+        let witness = broker.sink("witness", "+/data", move |topic, payload| {
+            let message = serde_json::from_str(payload).unwrap_or(Value::Null);
+            if let Some(device) = topic.strip_suffix("/data").and_then(number) {
+                lock(&book.telemetry).accept(device, &message);
             }
         });
         let book = Arc::clone(shared);
@@ -49,7 +57,7 @@ impl Load {
                 book.valves[device].store(payload.parse().unwrap_or(0), SeqCst);
             }
         });
-        Self { threads: Vec::new(), _sinks: vec![north, orders] }
+        Self { threads: Vec::new(), _sinks: vec![north, witness, orders] }
     }
 
     /// Measures, commands and looks from here on.

@@ -64,18 +64,20 @@ impl Report {
         let a = lock(&shared.alarms).totals();
         format!(
             "{loops:>6} kills in {:.0} s: T1 {} arrived, {} under way; C {} done, {} open, {} \
-             wrong; A {} seen, {} held, {} lost; {} out of order, {} gaps",
+             wrong; A {} seen, {} held, {} lost; T1 {} not there yet, {} out of order, {} gaps, {} falsely missing",
             self.took.as_secs_f64(),
             t.arrived,
-            t.lost,
+            t.published - t.arrived,
             c.done,
             c.open,
             c.lost + c.doubled + c.denied + c.contradicted,
             a.seen,
             a.held,
             a.lost,
+            t.lost,
             t.disordered,
             t.gaps,
+            t.missing,
         )
     }
 }
@@ -117,9 +119,17 @@ pub(super) fn print(report: &Report, shared: &Shared) -> bool {
     row(
         "T1 telemetry",
         format!(
-            "{} published, {} arrived, {} lost, {} out of order, {} wrong, \
-        {} in gaps; {} came twice",
-            t.published, t.arrived, t.lost, t.disordered, t.wrong, t.gaps, t.doubled
+            "{} published, {} accepted by the broker, {} arrived, {} lost, {} out of order, {} \
+             wrong, {} in gaps, {} falsely said to be missing; {} came twice",
+            t.published,
+            t.accepted,
+            t.arrived,
+            t.lost,
+            t.disordered,
+            t.wrong,
+            t.gaps,
+            t.missing,
+            t.doubled
         ),
     );
     row(
@@ -173,7 +183,7 @@ pub(super) fn print(report: &Report, shared: &Shared) -> bool {
     for note in &report.notes {
         println!("  {note}");
     }
-    let lost = t.lost + t.disordered + t.wrong + t.gaps;
+    let lost = t.lost + t.disordered + t.wrong + t.gaps + t.missing;
     let wrong = c.lost + c.doubled + c.denied + c.contradicted + c.open;
     let fine = lost + wrong + a.lost + report.complaints + store_alarms == 0;
     let full = report.failed.is_empty() && kills == report.kills.loops;

@@ -17,8 +17,10 @@ const KEPT: usize = 20;
 /// What happened to one device's messages.
 #[derive(Debug, Default)]
 struct Queue {
-    /// Numbers 1 to this were published.
+    /// Numbers 1 to this were handed to the publisher.
     published: u64,
+    /// Numbers 1 to this were accepted by the broker: a witness there has them.
+    accepted: u64,
     /// Highest number that arrived.
     high: u64,
     /// Numbers below that did not arrive.
@@ -29,9 +31,11 @@ struct Queue {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) published: u64,
+    /// Of these, what the broker had accepted.
+    pub(super) accepted: u64,
     /// Numbers that arrived at least once.
     pub(super) arrived: u64,
-    /// Published and not arrived.
+    /// Accepted and not arrived.
     pub(super) lost: u64,
     /// Arrived more than once: allowed, counted.
     pub(super) doubled: u64,
@@ -39,9 +43,11 @@ pub(super) struct Totals {
     pub(super) disordered: u64,
     /// Arrived with a value that was not measured, or was never published at all.
     pub(super) wrong: u64,
-    /// Values that gap records and `missing_before` say are missing. Nothing was dropped, so
-    /// either they are, or the word is false.
+    /// Values that gap records say were dropped.
     pub(super) gaps: u64,
+    /// Values that `missing_before` says never reached plantwin. Nothing is lost before it, so
+    /// the word is false.
+    pub(super) missing: u64,
 }
 
 /// The book.
@@ -53,6 +59,7 @@ pub(super) struct Telemetry {
     disordered: u64,
     wrong: u64,
     gaps: u64,
+    missing: u64,
     problems: Vec<String>,
 }
 
@@ -67,7 +74,16 @@ pub(super) fn level(seed: u64, device: usize, number: u64) -> f64 {
 impl Telemetry {
     pub(super) fn new(seed: u64, devices: usize) -> Self {
         let queues = (0..devices).map(|_| Queue::default()).collect();
-        Self { seed, queues, doubled: 0, disordered: 0, wrong: 0, gaps: 0, problems: Vec::new() }
+        Self {
+            seed,
+            queues,
+            doubled: 0,
+            disordered: 0,
+            wrong: 0,
+            gaps: 0,
+            missing: 0,
+            problems: Vec::new(),
+        }
     }
 
     /// The next message of a device: its number and its level.
@@ -83,15 +99,29 @@ impl Telemetry {
         queue.published - queue.high + queue.holes.len() as u64
     }
 
-    /// A record arrived northbound.
-    pub(super) fn arrive(&mut self, device: usize, record: &Value) {
+    /// The broker accepted a message of a device.
+    pub(super) fn accept(&mut self, device: usize, message: &Value) {
+        let queue = &mut self.queues[device];
+        let number = message["seq"].as_u64();
+        if number == Some(queue.accepted + 1) {
+            queue.accepted += 1;
+        } else {
+            let next = queue.accepted + 1;
+            self.wrong += 1;
+            self.problem(format!("d{device}: the publisher sent {message} in place of {next}"));
+        }
+    }
+
+    /// A record arrived northbound, in this life of the plant.
+    pub(super) fn arrive(&mut self, device: usize, record: &Value, life: u64) {
         let gap = record["gap"]["count"].as_u64().unwrap_or(0);
         let missing = record["missing_before"].as_u64().unwrap_or(0);
         if gap + missing > 0 {
-            if self.gaps == 0 {
-                self.problem(format!("d{device}: said to be missing: {record}"));
+            if self.missing == 0 || gap > 0 {
+                self.problem(format!("d{device}: said to be missing in life {life}: {record}"));
             }
-            self.gaps += gap + missing;
+            self.gaps += gap;
+            self.missing += missing;
         }
         if record["gap"].is_object() {
             return;
@@ -113,11 +143,14 @@ impl Telemetry {
             queue.holes.extend(first..number);
             queue.high = number;
             if first < number {
-                self.problem(format!("d{device}: {first} to {} did not come", number - 1));
+                self.problem(format!(
+                    "d{device}: {first} to {} did not come, seen in life {life}",
+                    number - 1
+                ));
             }
         } else if queue.holes.remove(&number) {
             self.disordered += 1;
-            self.problem(format!("d{device}: {number} came late"));
+            self.problem(format!("d{device}: {number} came late, in life {life}"));
         } else {
             self.doubled += 1;
         }
@@ -143,16 +176,20 @@ impl Telemetry {
     }
 
     pub(super) fn totals(&self) -> Totals {
+        let behind: u64 = (0..self.queues.len()).map(|d| self.behind(d)).sum();
         let published = self.queues.iter().map(|q| q.published).sum();
-        let lost = (0..self.queues.len()).map(|d| self.behind(d)).sum();
+        let accepted = self.queues.iter().map(|q| q.accepted).sum();
+        let lost = |q: &Queue| q.accepted.saturating_sub(q.high) + q.holes.len() as u64;
         Totals {
             published,
-            arrived: published - lost,
-            lost,
+            accepted,
+            arrived: published - behind,
+            lost: self.queues.iter().map(lost).sum(),
             doubled: self.doubled,
             disordered: self.disordered,
             wrong: self.wrong,
             gaps: self.gaps,
+            missing: self.missing,
         }
     }
 }

@@ -16,10 +16,11 @@ fn record(number: u64) -> Value {
 fn history(published: u64, arrived: &[u64]) -> Telemetry {
     let mut book = Telemetry::new(7, 1);
     for _ in 0..published {
-        book.publish(0);
+        let (seq, _) = book.publish(0);
+        book.accept(0, &json!({ "seq": seq }));
     }
     for &number in arrived {
-        book.arrive(0, &record(number));
+        book.arrive(0, &record(number), 1);
     }
     book
 }
@@ -50,22 +51,37 @@ fn a_value_that_was_changed_or_invented_is_wrong() {
     let mut book = history(2, &[1]);
     let mut changed = record(2);
     changed["values"]["level"]["v"] = json!(1.25);
-    book.arrive(0, &changed);
+    book.arrive(0, &changed, 1);
     assert_eq!(book.totals().wrong, 1);
-    book.arrive(0, &record(9));
-    book.arrive(0, &json!({ "unreadable": true }));
+    book.arrive(0, &record(9), 1);
+    book.arrive(0, &json!({ "unreadable": true }), 1);
     assert_eq!(book.totals().wrong, 3);
 }
 
 #[test]
 fn a_gap_is_found_whether_the_spool_or_the_twin_tells_of_it() {
     let mut book = history(4, &[1]);
-    book.arrive(0, &json!({ "gap": { "count": 2, "from": 1, "to": 2 } }));
+    book.arrive(0, &json!({ "gap": { "count": 2, "from": 1, "to": 2 } }), 1);
     let mut late = record(4);
     late["missing_before"] = json!(1);
-    book.arrive(0, &late);
+    book.arrive(0, &late, 1);
     let totals = book.totals();
-    assert_eq!((totals.gaps, totals.lost), (3, 2));
+    assert_eq!((totals.gaps, totals.missing, totals.lost), (2, 1, 2));
+}
+
+#[test]
+fn what_the_broker_never_accepted_is_not_lost_by_the_plant() {
+    let mut book = Telemetry::new(7, 1);
+    book.publish(0);
+    book.publish(0);
+    book.accept(0, &json!({ "seq": 1 }));
+    assert_eq!((book.totals().accepted, book.totals().lost, book.behind(0)), (1, 1, 2));
+    book.arrive(0, &record(1), 1);
+    assert_eq!((book.totals().lost, book.totals().arrived, book.behind(0)), (0, 1, 1));
+    // A publisher that leaves one out spoils the proof.
+    book.publish(0);
+    book.accept(0, &json!({ "seq": 3 }));
+    assert_eq!(book.totals().wrong, 1);
 }
 
 #[test]

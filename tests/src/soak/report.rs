@@ -1,7 +1,8 @@
 //! What the soak found, as Markdown, and whether it passes.
 //!
-//! Limits: memory grows by less than 1 % a day where at least six hours were judged, and else by
-//! less than 5 % over the time that was; descriptors do not grow within a life by more than 2 %;
+//! Limits: memory grows by less than 1 % a day where at least six hours were judged, by less than
+//! 5 % over the time that was where it is half an hour, and is not judged below that; descriptors
+//! do not grow within a life by more than 2 %, from the most of its first half to that of its second;
 //! no gap is unexplained; nothing panicked; no mailbox was full; in the end at most 1 % of the
 //! twins do not shadow. Absent: finding any of it.
 
@@ -14,6 +15,9 @@ use super::{
 
 /// Hours from which on growth per day can be told from noise.
 const LONG_H: f64 = 6.0;
+
+/// Hours below which all that is seen is the start.
+const SHORT_H: f64 = 0.5;
 
 /// All that was found.
 pub(super) struct Found {
@@ -42,6 +46,9 @@ fn limits(found: &Found, fit: Option<Line>) -> Vec<Limit> {
         Some(fit) if fit.hours >= LONG_H => {
             let day = fit.percent_per_day();
             ("memory per day", format!("{day:+.2} %"), "< 1 %", day < 1.0)
+        }
+        Some(fit) if fit.hours < SHORT_H => {
+            ("memory", format!("{:.2} h are too short to judge", fit.hours), "", true)
         }
         Some(fit) => {
             let all = fit.percent();
@@ -77,13 +84,14 @@ fn limits(found: &Found, fit: Option<Line>) -> Vec<Limit> {
     ]
 }
 
-/// By how much the descriptors grew at most, from the first to the last sample of a life after its
-/// warm-up, per cent.
+/// By how much the descriptors grew at most within a life after its warm-up, per cent: brokers come
+/// and go, so halves are compared and not moments.
 fn growth(found: &Found) -> f64 {
     let warm: Vec<_> = found.samples.iter().filter(|s| s.age >= found.warm_up).collect();
     let grown = |life: &[&Sample]| {
-        let (first, last) = (life[0].descriptors as f64, life[life.len() - 1].descriptors as f64);
-        100.0 * (last - first) / first.max(1.0)
+        let most = |half: &[&Sample]| half.iter().map(|s| s.descriptors).max().unwrap_or(0) as f64;
+        let (early, late) = life.split_at(life.len() / 2);
+        if early.is_empty() { 0.0 } else { 100.0 * (most(late) / most(early).max(1.0) - 1.0) }
     };
     warm.chunk_by(|a, b| a.life == b.life).map(grown).fold(0.0, f64::max)
 }

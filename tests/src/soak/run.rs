@@ -163,6 +163,7 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
     fs::write(&file, plant::file(&wanted)).expect("the folder can be written");
 
     let lasts = Duration::from_secs_f64(soak.hours.max(0.01) * 3600.0);
+    // Short runs have one kill in their middle.
     let kill_every = KILL_EVERY.min(lasts / 2);
     let mut running = Running::start(&file, folder);
     let mut orderly = running.wait_up();

@@ -126,7 +126,8 @@ pub(crate) fn answer(message: DeviceMessage) -> Option<f64> {
 
 /// Whether asyncua is there.
 pub(crate) async fn available() -> bool {
-    let found = tokio::process::Command::new("python3").args(["-c", "import asyncua"]).output().await;
+    let found =
+        tokio::process::Command::new("python3").args(["-c", "import asyncua"]).output().await;
     if found.is_ok_and(|out| out.status.success()) {
         return true;
     }

@@ -2,6 +2,7 @@
 //! arbiter of a simulation, where the disk's time is simulated.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::Duration,
@@ -10,6 +11,8 @@ use std::{
 use plantwin_model::{Clock, DeviceId, SpoolSpec};
 use plantwin_store::{LogKind, Spool, Store};
 use tokio::sync::Notify;
+
+use crate::assembly::Recorded;
 
 use super::{
     queue::{Append, DurableJob, Queue, Then},
@@ -54,10 +57,12 @@ impl Keeper {
     pub(crate) fn start(
         store: Arc<dyn Store>,
         spool: Spool,
+        recorded: BTreeMap<DeviceId, Recorded>,
         limits: SpoolSpec,
         clock: Arc<dyn Clock>,
         place: KeeperPlace,
     ) -> std::io::Result<Arc<Self>> {
+        let recorded = Mutex::new(recorded);
         let spool = Arc::new(Mutex::new(spool));
         let status = Arc::new(Mutex::new(KeeperStatus::default()));
         let shared = Arc::new(Shared {
@@ -65,7 +70,7 @@ impl Keeper {
             waiting: Condvar::new(),
             notify: Notify::new(),
             stored: Arc::new(Notify::new()),
-            work: Work { store, spool, limits, clock, status },
+            work: Work { store, spool, limits, clock, status, recorded },
         });
         let known: Vec<_> = {
             let spool = shared.work.spool.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,6 +2,7 @@
 //! disk refuses.
 
 use std::{
+    collections::BTreeMap,
     ops::ControlFlow,
     sync::{
         Arc, Mutex,
@@ -30,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn keeper(store: Arc<dyn Store>) -> Arc<Keeper> {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
     let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
-    Keeper::start(store, spool, SpoolSpec::default(), clock, KeeperPlace::Thread).unwrap()
+    let (recorded, limits) = (BTreeMap::new(), SpoolSpec::default());
+    Keeper::start(store, spool, recorded, limits, clock, KeeperPlace::Thread).unwrap()
 }
 
 fn append(keeper: &Keeper, payload: &[u8], must: bool) -> Receiver<Result<(), String>> {

@@ -1,7 +1,7 @@
 //! One trip to the disk: a group is written, flushed and acknowledged.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,7 +15,7 @@ use super::{
     queue::{DurableJob, Group, LetterChange},
     status::KeeperStatus,
 };
-use crate::assembly::{LETTERS, TWINS};
+use crate::assembly::{LETTERS, RECORDED, Recorded, TWINS};
 
 /// The disk as the keeper sees it.
 pub(crate) struct Work {
@@ -24,6 +24,8 @@ pub(crate) struct Work {
     pub(super) limits: SpoolSpec,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) status: Arc<Mutex<KeeperStatus>>,
+    /// Per device, the newest frame in the spool by the device's own count.
+    pub(super) recorded: Mutex<BTreeMap<DeviceId, Recorded>>,
 }
 
 impl Work {
@@ -123,8 +125,19 @@ impl Work {
             }
         }
         if !telemetry.is_empty() {
+            let recorded = self.recorded(group);
             let batch: Vec<_> = telemetry.iter().map(|(d, t, b)| (*d, *t, b.as_slice())).collect();
             self.spool().append_batch(&batch)?;
+            // After it, so that a crash between the two leaves a frame that comes again rather
+            // than one that is taken for known.
+            let encoded: Vec<_> = recorded
+                .iter()
+                .filter_map(|(device, value)| Some((device, postcard::to_allocvec(value).ok()?)))
+                .collect();
+            let writes: Vec<_> =
+                encoded.iter().map(|(device, bytes)| Write::Put(device.as_str(), bytes)).collect();
+            self.store.put_batch(RECORDED, &writes)?;
+            self.recorded.lock().unwrap_or_else(PoisonError::into_inner).extend(recorded);
         }
         if group.expire {
             self.spool().expire(self.clock.now())?;
@@ -137,6 +150,24 @@ impl Work {
             })
             .collect();
         if writes.is_empty() { Ok(()) } else { self.store.put_batch(LETTERS, &writes) }
+    }
+
+    /// What the newest frame of each device in the group is, where it is newer than what is known.
+    fn recorded(&self, group: &Group) -> BTreeMap<DeviceId, Recorded> {
+        let known = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest: BTreeMap<DeviceId, Recorded> = BTreeMap::new();
+        for job in &group.durable {
+            let DurableJob::Telemetry { device, record, .. } = job else { continue };
+            let Some(sequence) = record.sequence else { continue };
+            let measured = record.points.iter().filter_map(|p| p.measured).max();
+            let source = measured.unwrap_or(record.received);
+            let before = newest.get(device).or_else(|| known.get(device)).copied();
+            // One that was overtaken is not the newest.
+            if before.is_none_or(|(last, at)| source > at || (source == at && sequence >= last)) {
+                newest.insert(device.clone(), (sequence, source));
+            }
+        }
+        newest
     }
 
     fn store_saves(&self, group: &Group) -> Result<(), StoreError> {

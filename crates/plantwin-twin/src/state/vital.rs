@@ -94,6 +94,14 @@ impl TwinCore {
         self.observe_now(plan, now, out);
     }
 
+    /// Takes up which frame is the newest on record, if that is newer than what was saved.
+    pub fn restore_recorded(&mut self, plan: &TwinPlan, recorded: (u64, Timestamp)) {
+        let newer = self.session.recorded().is_none_or(|(_, source)| recorded.1 >= source);
+        if plan.durable() && newer {
+            self.session.restore(recorded);
+        }
+    }
+
     /// Takes up alarms that an earlier run of the process told: what it saved may be older than
     /// they are. Those whose condition is gone return to normal by the usual rules.
     pub fn adopt(
