@@ -27,9 +27,10 @@ pub(crate) type Steps = BoxStream<'static, Result<SessionPollResult, StatusCode>
 
 /// Ends a session in good order, if the server still answers.
 pub(crate) async fn close(session: Arc<Session>, mut steps: Steps, wait: Duration) {
-    drop(session.close_on_drop());
-    let end = async { while let Some(Ok(_)) = steps.next().await {} };
-    let _ = timeout(wait, end).await;
+    // Not `close_on_drop`: with it the library (0.19) ends its loop before the request to close the
+    // session is sent.
+    let moving = async { while let Some(Ok(_)) = steps.next().await {} };
+    let _ = timeout(wait, async { tokio::join!(session.disconnect(), moving) }).await;
 }
 
 /// Moves the library on and hands its events out.

@@ -282,19 +282,34 @@ async fn a_connect_that_is_given_up_leaves_no_subscription_behind() {
     context.timeout = Duration::from_secs(1);
     let given_up = OpcUa::new().connect(context).await.err().expect("it is not answered");
     assert!(matches!(given_up, LinkError::Timeout { .. }), "{given_up:?}");
-    // Else the server keeps it for ten seconds, the shortest session timeout that is asked for.
-    let (device, mut sequence) = (&mut host.devices[0], 0);
-    let mut subscribers = async || {
-        sequence += 1;
-        let before = device.traffic.snapshot().up_packets;
-        let m = measured(sequence, &[1.0, 2.0, 3.0, 0.5]);
-        device.outlet.publish(&m).await.expect("it publishes");
-        device.traffic.snapshot().up_packets - before
-    };
-    let closed = async {
-        while subscribers().await > 0 {
+    given_back(&mut host.devices[0]).await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_dropped_gives_its_session_back() {
+    let path = path(&[], &[]);
+    let mut host = host("alpha", path.clone()).await;
+    let link = OpcUa::new().connect(context("alpha", &path, host.address)).await;
+    let mut link = link.expect("it connects");
+    host.devices[0].outlet.publish(&measured(1, &[1.0; 4])).await.expect("it publishes");
+    while frame(&mut link).await.sequence != Some(1) {}
+    drop(link);
+    given_back(&mut host.devices[0]).await;
+}
+
+/// Waits until no subscriber of a device is left: soon, not when the server's patience of ten
+/// seconds is over, the shortest session timeout that is asked for.
+async fn given_back(device: &mut plantwin_adapter::DevicePort) {
+    let given_back = async {
+        for sequence in 2.. {
+            let before = device.traffic.snapshot().up_packets;
+            let m = measured(sequence, &[1.0, 2.0, 3.0, 0.5]);
+            device.outlet.publish(&m).await.expect("it publishes");
+            if device.traffic.snapshot().up_packets == before {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), closed).await.expect("it is given back soon");
+    tokio::time::timeout(Duration::from_secs(5), given_back).await.expect("it is given back soon");
 }

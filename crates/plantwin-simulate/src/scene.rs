@@ -298,6 +298,9 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
                     Trap::PoisonCommand,
                 ]);
                 let times = chance.pick(&[1, 1, 1, 2, 8]);
+                // Letters that crash whenever they are handled are rare.
+                let rare = matches!(trap, Trap::Poison | Trap::PoisonCommand);
+                let times = if rare { 1 } else { times };
                 acts.push((at, Act::Traps { device, trap, times }));
             }
             10 => {

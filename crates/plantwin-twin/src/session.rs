@@ -203,11 +203,6 @@ impl Session {
         self.grade = Grade::None;
     }
 
-    /// Whether a challenge waits for its answer.
-    pub(crate) const fn is_asked(&self) -> bool {
-        self.pending.is_some()
-    }
-
     /// Whether a device that is not believed yet will be asked again over this connection.
     pub(crate) const fn asks_again(&self) -> bool {
         self.again_at.is_some()

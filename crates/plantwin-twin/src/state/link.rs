@@ -72,11 +72,6 @@ impl TwinCore {
         now: Timestamp,
         out: &mut Effects,
     ) {
-        // An answer to no challenge of ours (the twin crashed while it waited, or the letter lay
-        // aside) says nothing; the device is asked again in its time.
-        if !self.session.is_asked() {
-            return;
-        }
         let result = match answer {
             Ok(bytes) => self.session.on_answer(plan, &plan.verifier, &bytes, now),
             Err(reason) => {
