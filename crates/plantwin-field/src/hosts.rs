@@ -25,6 +25,8 @@ use crate::{
     plant::Plant,
 };
 
+/// Devices behind one server, where their number is ours to choose.
+const PER_SERVER: usize = 200;
 /// Setpoints that may wait for the next step of the plant.
 const SETPOINT_QUEUE: usize = 4096;
 /// Measurements that may wait for a device's outlet.
@@ -198,7 +200,25 @@ fn group(
                 .push((device.ix, rank));
         }
     }
-    Ok(groups.into_values().collect())
+    Ok(groups.into_values().flat_map(Group::split).collect())
+}
+
+impl Group {
+    /// Where nobody asked for an address, many devices are spread over several servers: what a
+    /// server does for a datagram costs more with each device behind it, and Modbus has no more
+    /// than 247 units.
+    fn split(self) -> Vec<Self> {
+        if self.listen.is_some() || self.hub.is_some() || self.members.len() <= PER_SERVER {
+            return vec![self];
+        }
+        let part = |members: &[(DeviceIx, usize)]| Self {
+            protocol: Arc::clone(&self.protocol),
+            listen: None,
+            hub: None,
+            members: members.to_vec(),
+        };
+        self.members.chunks(PER_SERVER).map(part).collect()
+    }
 }
 
 async fn start_host(

@@ -188,6 +188,7 @@ impl Colony {
 
         let mut confirmed = Vec::with_capacity(plant.devices.len());
         let mut letters = Vec::new();
+        let mut known_alarms = Vec::new();
         let mut station_openers = Vec::with_capacity(plant.devices.len());
         let mut twins = Vec::with_capacity(plant.devices.len());
         for ((((device, seat), mailbox), inbox), (outlets, mut openers)) in plant
@@ -216,6 +217,7 @@ impl Colony {
             let own_confirmed = Arc::new(Confirmed::default());
             confirmed.push(is_durable(device).then(|| Arc::clone(&own_confirmed)));
             let known = &device.id;
+            known_alarms.push((ix, restored.alarms.get(known).cloned().unwrap_or_default()));
             letters
                 .extend(restored.letters.get(known).into_iter().flatten().map(|l| (ix, l.clone())));
             let init = TwinInit {
@@ -260,12 +262,14 @@ impl Colony {
         for (ix, letter) in &letters {
             book.set_aside(*ix, letter);
         }
+        // Shown from the first moment on, though the twins have not told them again yet.
+        for (ix, alarms) in known_alarms {
+            book.alarms(ix, alarms);
+        }
         let own = restored.alarms.remove(&DeviceId::from(plant.name.as_str()));
         book.restore_own(own.unwrap_or_default(), now);
         if !request.findings.is_empty() {
-            let response = "look at what is missing; the damaged files were set aside";
-            book.plant_alarm("store_damage", Some(&request.findings.join("; ")), response, now);
-            book.plant_alarm("store_damage", None, response, now);
+            book.damage(&request.findings, now);
         }
         let first =
             book.snapshot(now, true).unwrap_or_else(|| PlantView::empty(&plant.name).into());

@@ -12,6 +12,9 @@
 //! come from the file `key`, without which nothing is touched. Who can read that file can forge
 //! everything: the MACs find accidents, and attackers who hold the other files only.
 //!
+//! **A full disk.** sled repeats its first error for ever, and after a panic it is not to be
+//! trusted: [`Store::mend`] opens the trees anew in place, [`Spool::reopen`] follows.
+//!
 //! A directory: `lock`, `key`, `marks`, `state/` (sled), `log/` (segments), and what was set aside.
 //!
 //! Absent so far: encryption of what lies in the files ([`SledStore::seal_at_rest`] is there for
@@ -51,6 +54,7 @@ mod lock;
 mod log;
 mod marks;
 mod memory;
+mod mend;
 mod open;
 mod record;
 mod report;

@@ -79,24 +79,23 @@ impl MemoryStore {
         let mut contents = self.contents();
         let kept = operations.min(contents.undo.len());
         for undo in contents.undo.split_off(kept).into_iter().rev() {
-            match undo {
-                Undo::Batch(tree, before) => {
-                    let records = contents.trees.entry(tree).or_default();
-                    for (key, value) in before.into_iter().rev() {
-                        match value {
-                            Some(value) => records.insert(key, value),
-                            None => records.remove(&key),
-                        };
-                    }
-                }
-                Undo::Append(sequence) => {
-                    contents.log.remove(&sequence);
-                    contents.next = sequence;
-                }
-            }
+            contents.take_back(undo);
         }
         contents.undo.clear();
         contents.boot += 1;
+    }
+
+    /// The trees are closed and opened anew, as when a store is mended: batches since the last
+    /// flush are gone, but for the first few; the log stays.
+    pub fn lose_batches(&self, keeping: usize) {
+        let mut contents = self.contents();
+        let is_batch = |undo: &Undo| matches!(undo, Undo::Batch(..));
+        let (batches, appends): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut contents.undo).into_iter().partition(is_batch);
+        contents.undo = appends;
+        for undo in batches.into_iter().skip(keeping).rev() {
+            contents.take_back(undo);
+        }
     }
 
     /// Operations since the last flush.
@@ -107,6 +106,26 @@ impl MemoryStore {
     fn contents(&self) -> MutexGuard<'_, Contents> {
         // No code that runs under the lock can leave the maps half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    fn take_back(&mut self, undo: Undo) {
+        match undo {
+            Undo::Batch(tree, before) => {
+                let records = self.trees.entry(tree).or_default();
+                for (key, value) in before.into_iter().rev() {
+                    match value {
+                        Some(value) => records.insert(key, value),
+                        None => records.remove(&key),
+                    };
+                }
+            }
+            Undo::Append(sequence) => {
+                self.log.remove(&sequence);
+                self.next = sequence;
+            }
+        }
     }
 }
 

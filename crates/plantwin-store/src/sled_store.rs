@@ -1,8 +1,9 @@
 //! The store on disk.
 //!
 //! Every call into sled is guarded: a panic becomes an error, and after one the trees refuse to
-//! go on, because nothing they say can be trusted; the log, which is not sled's, goes on. Absent:
-//! choosing what to write and when.
+//! go on, because nothing they say can be trusted; after an error, which sled 0.34 repeats for
+//! ever, they refuse to be written to. [`Store::mend`] opens them anew (`mend.rs`). The log, which
+//! is not sled's, goes on. Absent: choosing what to write and when.
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +11,7 @@ use std::{
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use plantwin_model::Timestamp;
@@ -33,34 +31,55 @@ use crate::{
 
 /// Records and log in a directory of their own. Dropping it flushes, then frees the directory.
 ///
-/// Locks are taken in the order marks, trees, log.
+/// Locks are taken in the order marks, data base, trees, log.
 pub struct SledStore {
-    dir: PathBuf,
-    keys: Keys,
+    pub(crate) dir: PathBuf,
+    pub(crate) keys: Keys,
     boot: u64,
-    lost: BTreeMap<String, u64>,
+    pub(crate) lost: Mutex<BTreeMap<String, u64>>,
     // Order matters: fields drop in order, and the directory is free only when the data base is closed.
-    trees: Mutex<Trees>,
-    pub(crate) db: sled::Db,
+    pub(crate) trees: Mutex<Trees>,
+    /// `None` after it was closed to be opened anew, and could not be. Held for reading by every
+    /// call that uses it.
+    pub(crate) db: RwLock<Option<sled::Db>>,
     log: Mutex<Log>,
     /// Held through a flush: who comes second finds that nothing is left to do.
-    marks: Mutex<Flushed>,
-    failed: AtomicBool,
+    pub(crate) marks: Mutex<Flushed>,
+    pub(crate) health: Mutex<Health>,
     _lock: DirLock,
 }
 
-/// The heads of the trees; the lock keeps batches in the order of their sequences.
-struct Trees {
-    heads: BTreeMap<String, Head>,
-    /// Batches since opening.
-    version: u64,
+/// How the data base does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Health {
+    /// Well.
+    Well,
+    /// A write or a flush failed: nothing more is written, because what sled has in memory may be
+    /// half a batch, and must not get to the disk. The reason.
+    Refused(String),
+    /// A panic, or it could not be opened anew: nothing it says can be trusted.
+    Failed,
 }
 
-struct Flushed {
-    file: MarksFile,
-    files: SledFiles,
+/// The heads of the trees; the lock keeps batches in the order of their sequences.
+pub(crate) struct Trees {
+    pub(crate) heads: BTreeMap<String, Head>,
+    /// Batches since opening.
+    pub(crate) version: u64,
+}
+
+pub(crate) struct Flushed {
+    pub(crate) file: MarksFile,
+    pub(crate) files: SledFiles,
     /// Batches since opening that are safe.
-    version: u64,
+    pub(crate) version: u64,
+}
+
+/// What a call does to the data base.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Read,
+    Write,
 }
 
 /// What [`open::open`] puts together.
@@ -89,12 +108,12 @@ impl SledStore {
             dir: dir.to_owned(),
             keys: parts.keys,
             boot: parts.boot,
-            lost: parts.lost,
+            lost: Mutex::new(parts.lost),
             trees: Mutex::new(Trees { heads: parts.heads, version: 0 }),
-            db: parts.db,
+            db: RwLock::new(Some(parts.db)),
             log: Mutex::new(parts.log),
             marks: Mutex::new(Flushed { file: parts.marks, files: parts.files, version: 0 }),
-            failed: AtomicBool::new(false),
+            health: Mutex::new(Health::Well),
             _lock: parts.lock,
         };
         Ok((store, report))
@@ -144,19 +163,48 @@ impl SledStore {
         }
     }
 
-    /// Runs `work`; a panic becomes an error, and the last thing the trees do.
-    pub(crate) fn guard<T>(
+    /// Runs `work`; a panic becomes an error, and the last thing the trees do before they are
+    /// mended. So does an error of a write.
+    fn guard<T>(
         &self,
         action: &'static str,
-        work: impl FnOnce() -> Result<T, StoreError>,
+        does: Does,
+        work: impl FnOnce(&sled::Db) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(StoreError::Failed);
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let health = lock(&self.health).clone();
+        let db = match (&health, &*db) {
+            (Health::Refused(reason), _) if does == Does::Write => {
+                return Err(StoreError::Backend { action, reason: reason.clone() });
+            }
+            (Health::Failed, _) | (_, None) => return Err(StoreError::Failed),
+            (_, Some(db)) => db,
+        };
+        match catch_unwind(AssertUnwindSafe(|| work(db))) {
+            Ok(outcome) => {
+                let reason = match &outcome {
+                    Err(StoreError::Backend { reason, .. }) => Some(reason.clone()),
+                    Err(error @ StoreError::File { .. }) => Some(error.to_string()),
+                    // A record that is damaged, or too long: nothing was written.
+                    _ => None,
+                };
+                let mut health = lock(&self.health);
+                if let (Health::Well, Does::Write, Some(reason)) = (&*health, does, reason) {
+                    *health = Health::Refused(reason);
+                }
+                outcome
+            }
+            Err(panic) => {
+                *lock(&self.health) = Health::Failed;
+                Err(StoreError::Backend { action, reason: panic_text(&*panic) })
+            }
         }
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            self.failed.store(true, Ordering::Release);
-            Err(StoreError::Backend { action, reason: panic_text(&*panic) })
-        })
+    }
+
+    /// Runs `work` on the data base itself.
+    #[cfg(test)]
+    pub(crate) fn with_db<T>(&self, work: impl FnOnce(&sled::Db) -> T) -> Result<T, StoreError> {
+        self.guard("test the store", Does::Read, |db| Ok(work(db)))
     }
 
     fn check<'r>(
@@ -178,8 +226,8 @@ impl SledStore {
         (prefix, from): (&str, &str),
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.guard(action, || {
-            let records = self.db.open_tree(tree.name()).map_err(backend(action))?;
+        self.guard(action, Does::Read, |db| {
+            let records = db.open_tree(tree.name()).map_err(backend(action))?;
             let mut found = Vec::new();
             for entry in records.range(prefix.max(from).as_bytes()..HEAD_KEY) {
                 let (key, bytes) = entry.map_err(backend(action))?;
@@ -200,7 +248,7 @@ impl SledStore {
         flushed: &mut Flushed,
     ) -> Result<Option<BTreeMap<String, Head>>, StoreError> {
         const ACTION: &str = "flush the store";
-        self.guard(ACTION, || {
+        self.guard(ACTION, Does::Write, |db| {
             let (heads, version) = {
                 let trees = lock(&self.trees);
                 if trees.version == flushed.version {
@@ -208,7 +256,7 @@ impl SledStore {
                 }
                 (trees.heads.clone(), trees.version)
             };
-            self.db.flush().map_err(backend(ACTION))?;
+            db.flush().map_err(backend(ACTION))?;
             flushed.files.sync()?;
             flushed.version = version;
             Ok(Some(heads))
@@ -233,8 +281,8 @@ impl SledStore {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic under a lock comes from sled only, and is kept in `failed`.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under a lock comes from sled only, and is kept in `health`.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -246,9 +294,9 @@ fn backend(action: &'static str) -> impl Fn(sled::Error) -> StoreError {
 impl Store for SledStore {
     fn get(&self, tree: Tree, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         const ACTION: &str = "read from the store";
-        self.guard(ACTION, || {
+        self.guard(ACTION, Does::Read, |db| {
             let found =
-                self.db.open_tree(tree.name()).and_then(|t| t.get(key)).map_err(backend(ACTION))?;
+                db.open_tree(tree.name()).and_then(|t| t.get(key)).map_err(backend(ACTION))?;
             let value = |bytes: sled::IVec| {
                 self.check(tree, key.as_bytes(), &bytes).map(|(_, value)| value.to_vec())
             };
@@ -262,13 +310,13 @@ impl Store for SledStore {
         if writes.is_empty() {
             return Ok(());
         }
-        self.guard(ACTION, || {
+        self.guard(ACTION, Does::Write, |db| {
             let mut trees = lock(&self.trees);
             let name = tree.name();
             let mut head = trees.heads.get(name).copied().unwrap_or_default();
             head.sequence += 1;
             head.writes += writes.len() as u64;
-            let records = self.db.open_tree(name).map_err(backend(ACTION))?;
+            let records = db.open_tree(name).map_err(backend(ACTION))?;
             let mut batch = sled::Batch::default();
             let last: BTreeMap<&str, &Write<'_>> = writes.iter().map(|w| (w.key(), w)).collect();
             for (key, write) in last {
@@ -319,7 +367,11 @@ impl Store for SledStore {
     }
 
     fn lost(&self, tree: Tree) -> u64 {
-        self.lost.get(tree.name()).copied().unwrap_or(0)
+        lock(&self.lost).get(tree.name()).copied().unwrap_or(0)
+    }
+
+    fn mend(&self) -> Result<Option<OpenReport>, StoreError> {
+        self.open_anew()
     }
 
     fn append(&self, kind: LogKind, time: Timestamp, payload: &[u8]) -> Result<u64, StoreError> {

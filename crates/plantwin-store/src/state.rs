@@ -79,8 +79,18 @@ pub(crate) fn open(
             return Err(StoreError::File { action: "open the data base", path, source });
         }
         Err(Trouble::Damage(reason)) => {
-            report.findings.push(Finding::StateDamaged { reason });
-            rebuild(dir, &path, keys, promised, (image, certain), report)?
+            let mut told = report.clone();
+            told.findings.push(Finding::StateDamaged { reason });
+            let rebuilt = rebuild(dir, &path, keys, promised, (image, certain), &mut told);
+            if rebuilt.is_err()
+                && let Some(aside) = told.set_aside.iter().find(|p| !report.set_aside.contains(p))
+            {
+                // Most likely there is no room: the next opening shall find what this one found.
+                let _ = fs::remove_dir_all(&path);
+                let _ = fs::rename(aside, &path);
+            }
+            *report = told;
+            rebuilt?
         }
     };
     report.records = trees.values().map(|head| head.count).sum();
@@ -149,31 +159,60 @@ fn is_held(error: &std::io::Error) -> bool {
 }
 
 fn open_once(path: &Path, keys: &Keys) -> Result<Checked, Trouble> {
-    quiet_helper();
     let (path, keys) = (path.to_owned(), keys.clone());
+    let outcome = help(move || {
+        let outcome = sled_config(&path).open().map_err(Trouble::from);
+        outcome.and_then(|db| check(db, &keys))
+    });
+    match outcome.map_err(Trouble::Io)? {
+        Helped::Done(outcome) => outcome,
+        Helped::Hangs => Err(Trouble::Damage("the data base hangs while it opens".to_owned())),
+        Helped::Panicked(reason) => Err(Trouble::Damage(reason)),
+    }
+}
+
+/// Closes a data base that failed. A panic while it closes is of no account: what is on the disk
+/// is read next. One that hangs keeps sled's own lock, so that it cannot be opened anew.
+pub(crate) fn close(db: sled::Db) -> Result<(), StoreError> {
+    const ACTION: &str = "close the data base";
+    match help(move || drop(db)) {
+        Ok(Helped::Done(()) | Helped::Panicked(_)) => Ok(()),
+        Ok(Helped::Hangs) => {
+            Err(StoreError::Backend { action: ACTION, reason: "it hangs".to_owned() })
+        }
+        Err(e) => Err(StoreError::Backend { action: ACTION, reason: e.to_string() }),
+    }
+}
+
+/// How the helper thread ended.
+enum Helped<T> {
+    Done(T),
+    Hangs,
+    Panicked(String),
+}
+
+/// Does `work` on a helper thread and waits for it, but not for ever.
+fn help<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<Helped<T>> {
+    quiet_helper();
     let (tell, told) = sync_channel(1);
-    let helper = thread::Builder::new()
-        .name(HELPER.to_owned())
-        .spawn(move || {
-            let outcome = sled_config(&path).open().map_err(Trouble::from);
-            // Nobody listens any more if this took too long.
-            let _ = tell.send(outcome.and_then(|db| check(db, &keys)));
-        })
-        .map_err(Trouble::Io)?;
-    match told.recv_timeout(PATIENCE) {
+    let helper = thread::Builder::new().name(HELPER.to_owned()).spawn(move || {
+        // Nobody listens any more if this took too long.
+        let _ = tell.send(work());
+    })?;
+    Ok(match told.recv_timeout(PATIENCE) {
         Ok(outcome) => {
             // It has said all; waiting for its end keeps its panics apart from the next opening.
             let _ = helper.join();
-            outcome
+            Helped::Done(outcome)
         }
-        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-            Err(Trouble::Damage("the data base hangs while it opens".to_owned()))
-        }
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Helped::Hangs,
         Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
             let panic = helper.join().err().unwrap_or_else(|| Box::new("it ended early"));
-            Err(Trouble::Damage(panic_text(&*panic)))
+            Helped::Panicked(panic_text(&*panic))
         }
-    }
+    })
 }
 
 /// A panic of the helper is caught and told in the report; its text on stderr would only alarm.

@@ -7,7 +7,7 @@ use std::{ops::ControlFlow, sync::Arc};
 use plantwin_model::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::StoreError;
+use crate::{OpenReport, StoreError};
 
 /// Longest key in bytes.
 pub const KEY_LIMIT: usize = 256;
@@ -134,6 +134,15 @@ pub trait Store: Send + Sync {
         0
     }
 
+    /// Opens the trees anew if they failed in a way that they do not recover from (a full disk, a
+    /// panic): `None` if there is no need. What was flushed is there then; what was only put may
+    /// be gone and is to be put again. Whoever keeps an index of a tree builds it anew, see
+    /// [`crate::Spool::reopen`]. After an error they are still failed, and it may be tried again.
+    /// The log needs no mending.
+    fn mend(&self) -> Result<Option<OpenReport>, StoreError> {
+        Ok(None)
+    }
+
     /// Adds a record to the log and returns its sequence. Not safe before [`Self::flush`] or
     /// [`Self::flush_log`]; one that was lost before that may give its sequence to another.
     fn append(&self, kind: LogKind, time: Timestamp, payload: &[u8]) -> Result<u64, StoreError>;
@@ -182,6 +191,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn lost(&self, tree: Tree) -> u64 {
         (**self).lost(tree)
+    }
+
+    fn mend(&self) -> Result<Option<OpenReport>, StoreError> {
+        (**self).mend()
     }
 
     fn append(&self, kind: LogKind, time: Timestamp, payload: &[u8]) -> Result<u64, StoreError> {

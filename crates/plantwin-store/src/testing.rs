@@ -7,13 +7,16 @@ use std::{
     fmt, io,
     ops::ControlFlow,
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use plantwin_model::Timestamp;
 
 pub use crate::MemoryStore;
-use crate::{LogKind, LogRecord, Store, StoreError, Tree, Write};
+use crate::{LogKind, LogRecord, OpenReport, Store, StoreError, Tree, Write};
 
 /// A call of [`Store`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -28,6 +31,7 @@ pub enum Operation {
     PruneLog,
     FlushLog,
     Flush,
+    Mend,
 }
 
 /// What becomes of a call.
@@ -42,18 +46,39 @@ pub enum Fault {
 }
 
 type Choose = dyn Fn(u64, Operation) -> Fault + Send + Sync;
+type Renew<S> = dyn Fn(&S) + Send + Sync;
 
 /// A store whose calls fail as it is told.
 pub struct FaultyStore<S> {
     inner: S,
     calls: AtomicU64,
     choose: Box<Choose>,
+    /// If faults stick: what opening anew does to the store behind it.
+    renew: Option<Box<Renew<S>>>,
+    /// The fault that sticks.
+    stuck: Mutex<Option<io::ErrorKind>>,
 }
 
 impl<S: Store> FaultyStore<S> {
     /// `choose` is asked for each call, with its number from 0, what becomes of it.
     pub fn new(inner: S, choose: impl Fn(u64, Operation) -> Fault + Send + Sync + 'static) -> Self {
-        Self { inner, calls: AtomicU64::new(0), choose: Box::new(choose) }
+        Self {
+            inner,
+            calls: AtomicU64::new(0),
+            choose: Box::new(choose),
+            renew: None,
+            stuck: Mutex::new(None),
+        }
+    }
+
+    /// As [`Self::new`], but as with sled a write of a batch or a flush that failed lets all later
+    /// ones fail as well, until [`Store::mend`], which lets `renew` do what opening anew does.
+    pub fn sticking(
+        inner: S,
+        renew: impl Fn(&S) + Send + Sync + 'static,
+        choose: impl Fn(u64, Operation) -> Fault + Send + Sync + 'static,
+    ) -> Self {
+        Self { renew: Some(Box::new(renew)), ..Self::new(inner, choose) }
     }
 
     /// The `n`-th call, from 0, finds the disk full and does nothing.
@@ -73,17 +98,28 @@ impl<S: Store> FaultyStore<S> {
         self.calls.load(Ordering::Relaxed)
     }
 
+    fn stuck(&self) -> std::sync::MutexGuard<'_, Option<io::ErrorKind>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn run<T>(
         &self,
         operation: Operation,
         work: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let sticks =
+            self.renew.is_some() && matches!(operation, Operation::PutBatch | Operation::Flush);
         let fail = |kind: io::ErrorKind| {
+            if sticks {
+                self.stuck().get_or_insert(kind);
+            }
             let path = PathBuf::from("faulty store");
             Err(StoreError::File { action: "use the", path, source: kind.into() })
         };
+        let stuck = *self.stuck();
         match (self.choose)(call, operation) {
+            _ if sticks && stuck.is_some() => fail(stuck.unwrap_or(io::ErrorKind::Other)),
             Fault::None => work(),
             Fault::Before(kind) => fail(kind),
             Fault::After(kind) => work().and_then(|_| fail(kind)),
@@ -116,6 +152,18 @@ impl<S: Store> Store for FaultyStore<S> {
 
     fn lost(&self, tree: Tree) -> u64 {
         self.inner.lost(tree)
+    }
+
+    fn mend(&self) -> Result<Option<OpenReport>, StoreError> {
+        self.run(Operation::Mend, || match &self.renew {
+            Some(renew) if self.stuck().is_some() => {
+                renew(&self.inner);
+                *self.stuck() = None;
+                Ok(Some(OpenReport::default()))
+            }
+            Some(_) => Ok(None),
+            None => self.inner.mend(),
+        })
     }
 
     fn append(&self, kind: LogKind, time: Timestamp, payload: &[u8]) -> Result<u64, StoreError> {

@@ -16,6 +16,7 @@ mod damage;
 mod key;
 mod marks;
 mod memory;
+mod mend;
 
 const TWINS: Tree = Tree::new("twins");
 const ALARMS: Tree = Tree::new("alarms");
@@ -316,9 +317,9 @@ fn after_a_panic_of_the_data_base_the_trees_refuse_and_the_log_goes_on() {
     let (store, _) = open(dir.path());
     store.put_value(TWINS, "a", &1).unwrap();
     store.flush().unwrap();
-    let error = store.guard::<()>("read from the store", || panic!("index out of bounds"));
+    let error = store.with_db(|_| -> () { panic!("index out of bounds") });
     let error = error.unwrap_err().to_string();
-    assert_eq!(error, "read from the store: the data base panicked: index out of bounds");
+    assert_eq!(error, "test the store: the data base panicked: index out of bounds");
     assert!(matches!(store.get(TWINS, "a"), Err(StoreError::Failed)));
     assert!(matches!(store.put_value(TWINS, "a", &2), Err(StoreError::Failed)));
     store.append(LogKind::Alarm, Timestamp(1), b"the store failed").unwrap();

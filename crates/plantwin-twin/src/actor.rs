@@ -15,7 +15,7 @@ use plantwin_seal::Lane;
 use smallvec::SmallVec;
 
 use crate::{
-    Effect, Effects, FlowMail, Mail, PostError, TwinCore, TwinEvent, TwinInit, TwinMail,
+    Effect, Effects, FlowMail, FrameMail, Mail, PostError, TwinCore, TwinEvent, TwinInit, TwinMail,
     WriteError, WrittenMail,
     aside::{Asides, Letter, Slot},
 };
@@ -68,11 +68,12 @@ impl Twin {
             slot.attempts += 1;
             let again = slot.attempts > 1;
             let opened = match &slot.letter {
-                Letter::Sealed(sealed) => self.init.sealing.open(sealed, again, now),
-                Letter::Again { aside, .. } => self.asides.open(aside),
+                Letter::Sealed(sealed) => self.init.sealing.open(sealed, again, now).map(Some),
+                Letter::Again { aside, .. } => self.asides.open(aside).map(still_meant),
             };
             let next = match opened {
-                Ok(letter) => self.handle_letter(letter, now),
+                Ok(Some(letter)) => self.handle_letter(letter, now),
+                Ok(None) => None,
                 Err(error) => {
                     tracing::error!(twin = %self.init.plan.device.id, "failed to {error}");
                     None
@@ -262,6 +263,16 @@ impl Twin {
             twin.arm(now, ctx);
         });
         self.timer = Some((handle, deadline));
+    }
+}
+
+/// What of a letter that lay aside still means something: its receipt was confirmed when it was
+/// put on disk, and the session that an answer belongs to is over.
+fn still_meant(letter: TwinMail) -> Option<TwinMail> {
+    match letter {
+        TwinMail::Session(_) => None,
+        TwinMail::Frame(frame) => Some(TwinMail::Frame(FrameMail { receipt: None, ..frame })),
+        other => Some(other),
     }
 }
 

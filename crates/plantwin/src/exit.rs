@@ -1,6 +1,24 @@
 //! Exit codes (after BSD `sysexits.h`), part of the interface.
 
-use std::process::ExitCode;
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+/// Writes a line of results to standard output.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::exit::say(format_args!($($text)*)) };
+}
+
+/// See the macro. A reader that has had enough (`| head`) is no error: there is nobody left to
+/// say anything to.
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    let written = writeln!(io::stdout().lock(), "{text}");
+    if written.is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+        std::process::exit(Code::Ok as i32);
+    }
+}
 
 /// How a run of plantwin ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,9 +1,11 @@
 //! The command line of plantwin: the only place that wires everything together.
 
+#[macro_use]
+mod exit;
+
 mod cli;
 mod commands;
 mod control;
-mod exit;
 mod library;
 mod logging;
 mod protocols;

@@ -7,10 +7,15 @@
 //! | telemetry, letters set aside | T1 | spool, tree | waits, unconfirmed, so that its source keeps it |
 //! | state of twins | T0 | tree | the newest waits |
 //!
-//! Everything that waits goes out together, at most [`GROUP`] records of the first two kinds at
-//! a time, and is flushed once. Queues are bounded by who fills them: an open command has one
+//! Everything that waits goes out together, at most [`GROUP`] records of each of the first two
+//! kinds at a time, and is flushed once. After a failure the store is mended ([`Store::mend`],
+//! sled repeats an error for ever), what was not confirmed is taken out of the spool, and the same
+//! group goes out again: nothing is lost, and nothing is there twice. Queues are bounded by who fills them: an open command has one
 //! step under way, a twin one list of alarms, a line 64 unconfirmed frames, a twin one state.
 //! Absent: what records say, sending telemetry on (`northbound`).
+
+#[cfg(doc)]
+use plantwin_store::Store;
 
 mod queue;
 mod shell;
@@ -22,5 +27,5 @@ mod work;
 pub(crate) use queue::{DurableJob, LetterChange, Receipted};
 pub(crate) use shell::{Keeper, KeeperPlace};
 
-/// Most records of alarms, commands and telemetry between two flushes.
+/// Most records of alarms and commands between two flushes, and as many of telemetry.
 pub(crate) const GROUP: usize = 64;

@@ -97,8 +97,9 @@ impl Queue {
 
     pub(super) fn take(&mut self) -> Group {
         let urgent: Vec<_> = self.urgent.drain(..self.urgent.len().min(GROUP)).collect();
-        let room = GROUP - urgent.len();
-        let durable: Vec<_> = self.durable.drain(..self.durable.len().min(room)).collect();
+        // What was put back is always taken again as a whole: the store may have kept of it what
+        // is to be seen only together with all of it.
+        let durable: Vec<_> = self.durable.drain(..self.durable.len().min(GROUP)).collect();
         for job in &durable {
             if let Some(count) = self.durable_of.get_mut(job.device()) {
                 *count -= 1;

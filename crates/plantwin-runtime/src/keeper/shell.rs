@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     thread::JoinHandle,
     time::Duration,
 };
@@ -70,13 +70,22 @@ impl Keeper {
             waiting: Condvar::new(),
             notify: Notify::new(),
             stored: Arc::new(Notify::new()),
-            work: Work { store, spool, limits, clock, status, recorded },
+            work: Work {
+                store,
+                spool,
+                limits,
+                clock,
+                status,
+                recorded,
+                torn: AtomicBool::new(false),
+            },
         });
         let known: Vec<_> = {
             let spool = shared.work.spool.lock().unwrap_or_else(PoisonError::into_inner);
             spool.queues().map(|(device, _)| DeviceId::from(device)).collect()
         };
-        shared.work.count(known.into_iter());
+        shared.work.count(known.iter().cloned());
+        shared.work.offer(known.into_iter());
         let mine = Arc::clone(&shared);
         let thread = match place {
             KeeperPlace::Thread => Some(
@@ -201,7 +210,9 @@ fn run_thread(shared: &Shared) {
                 return;
             }
             if failed > 0 {
-                let waited = shared.waiting.wait_timeout(queue, AGAIN);
+                // What is new and urgent does not wait for what failed.
+                let old = |queue: &mut Queue| queue.urgent.iter().all(|append| append.told);
+                let waited = shared.waiting.wait_timeout_while(queue, AGAIN, old);
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
             }
         }

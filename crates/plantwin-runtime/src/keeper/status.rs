@@ -15,6 +15,8 @@ const TREND: Duration = Duration::from_secs(10);
 pub(crate) struct KeeperStatus {
     /// Since when and why the disk fails.
     pub(crate) failing: Option<(Timestamp, String)>,
+    /// Damage that was found when the store was opened anew, since the station looked.
+    pub(crate) damage: Vec<String>,
     pub(crate) saved: u64,
     pub(crate) failures: u64,
     pub(crate) appended: u64,

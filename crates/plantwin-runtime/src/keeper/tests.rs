@@ -25,6 +25,8 @@ use crate::{
     northbound::{PointRecord, TelemetryRecord},
 };
 
+mod faults;
+
 /// Longest wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use plantwin_model::{Clock, DeviceId, SpoolSpec, SpoolView};
@@ -26,6 +29,9 @@ pub(crate) struct Work {
     pub(super) status: Arc<Mutex<KeeperStatus>>,
     /// Per device, the newest frame in the spool by the device's own count.
     pub(super) recorded: Mutex<BTreeMap<DeviceId, Recorded>>,
+    /// Something was written since the last flush and is not safe: it is taken out before it is
+    /// written again, so that nothing is there twice.
+    pub(super) torn: AtomicBool,
 }
 
 impl Work {
@@ -33,14 +39,12 @@ impl Work {
     pub(super) fn carry_out(&self, mut group: Group) -> Group {
         let mut left = Group::default();
         self.log(&mut group, &mut left);
-        let stored = self.store_durable(&group).and_then(|()| self.store_saves(&group));
-        let stored = stored.and_then(|()| {
-            let idle = group.durable.is_empty() && group.saves.is_empty() && !group.expire;
-            if idle { Ok(()) } else { self.store.flush() }
-        });
+        let idle = group.durable.is_empty() && group.saves.is_empty() && !group.expire;
+        let stored = if idle { Ok(()) } else { self.store_trees(&group) };
         match stored {
             Ok(()) => self.confirm(group),
             Err(error) => {
+                self.torn.store(true, Ordering::Relaxed);
                 self.failed(&error);
                 left.durable = group.durable;
                 left.saves = group.saves;
@@ -104,6 +108,49 @@ impl Work {
         if let Err(error) = flushed {
             self.failed(&error);
         }
+    }
+
+    /// Everything but the log, to the disk.
+    fn store_trees(&self, group: &Group) -> Result<(), StoreError> {
+        if self.torn.load(Ordering::Relaxed) {
+            self.mend()?;
+        }
+        self.store_durable(group)?;
+        self.store_saves(group)?;
+        self.store.flush()?;
+        // Nobody else adds to it.
+        self.spool().flushed();
+        Ok(())
+    }
+
+    /// After a failure: opens the store anew if it must be, and takes out of the spool what was
+    /// not confirmed. All of it is in the group that is written now, see [`super::queue`]; what
+    /// else was in the group that failed is the same when it is written twice.
+    fn mend(&self) -> Result<(), StoreError> {
+        if let Some(report) = self.store.mend()? {
+            tracing::warn!("the store was opened anew after it had failed");
+            let aside = |path: &std::path::PathBuf| {
+                format!("damaged files were set aside as {}", path.display())
+            };
+            let damage: Vec<_> = report
+                .findings
+                .iter()
+                .map(ToString::to_string)
+                .chain(report.set_aside.iter().map(aside))
+                .collect();
+            for finding in &damage {
+                tracing::error!("the store: {finding}");
+            }
+            self.status().damage.extend(damage);
+        }
+        let devices: Vec<_> = {
+            let mut spool = self.spool();
+            spool.reopen()?;
+            spool.queues().map(|(device, _)| DeviceId::from(device)).collect()
+        };
+        self.torn.store(false, Ordering::Relaxed);
+        self.count(devices.into_iter());
+        Ok(())
     }
 
     fn store_durable(&self, group: &Group) -> Result<(), StoreError> {
@@ -188,11 +235,13 @@ impl Work {
     /// Everything is on the disk: tell whoever waits.
     fn confirm(&self, group: Group) {
         let mut changed = BTreeSet::new();
+        let mut added = BTreeSet::new();
         let mut telemetry = 0;
         for job in group.durable {
             let receipt = match job {
                 DurableJob::Telemetry { device, receipt, .. } => {
-                    changed.insert(device);
+                    changed.insert(device.clone());
+                    added.insert(device);
                     telemetry += 1;
                     receipt
                 }
@@ -212,6 +261,18 @@ impl Work {
             changed.extend(self.spool().queues().map(|(device, _)| DeviceId::from(device)));
         }
         self.count(changed.into_iter());
+        self.offer(added.into_iter());
+    }
+
+    /// Everything in the queues of these devices is safe and may be sent.
+    pub(crate) fn offer(&self, devices: impl Iterator<Item = DeviceId>) {
+        let spool = self.spool();
+        let mut status = self.status();
+        for device in devices {
+            if let Some(stats) = spool.queue(device.as_str()) {
+                status.safe.insert(device, stats.next);
+            }
+        }
     }
 
     /// Brings the status up to date for these devices.
@@ -223,7 +284,6 @@ impl Work {
             let Some(stats) = spool.queue(device.as_str()) else { continue };
             let view = queue_view(stats, self.limits.device_bytes);
             status.queues.entry(device.clone()).or_default().update(view, now);
-            status.safe.insert(device.clone(), stats.next);
             status.changed.insert(device);
         }
         let total = total_view(&spool.totals(), self.limits.total_bytes);

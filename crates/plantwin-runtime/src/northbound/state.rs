@@ -79,6 +79,11 @@ impl Forwarder {
         Some((device, from, count))
     }
 
+    /// First record of the device that must not be sent yet.
+    pub(crate) fn end(&self, device: &DeviceId) -> u64 {
+        self.queues.get(device).map_or(0, |cursor| cursor.end)
+    }
+
     /// When [`Self::next`] may have something again though nothing else happens.
     pub(crate) fn wait(&self, now: Timestamp) -> Option<std::time::Duration> {
         let blocked =

@@ -110,13 +110,16 @@ impl Way {
         let now = self.clock.now();
         while let Some((device, from, count)) = state.next(now) {
             let records = self.keeper.spool().peek(device.as_str(), from, count);
-            let records = match records {
+            let mut records = match records {
                 Ok(records) => records,
                 Err(error) => {
                     tracing::error!("failed to {error}");
                     return;
                 }
             };
+            // A gap is one record for many: behind it stands what is not safe yet.
+            let end = state.end(&device);
+            records.retain(|record| record.sequence < end);
             if records.is_empty() {
                 state.skip(&device);
                 continue;

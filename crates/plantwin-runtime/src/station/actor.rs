@@ -150,7 +150,11 @@ impl Station {
                 .filter_map(|device| Some((status.queues.get(&device)?.view, device)))
                 .collect();
             let total = status.total.view;
+            let damage = std::mem::take(&mut status.damage);
             drop(status);
+            if !damage.is_empty() {
+                book.damage(&damage, now);
+            }
             let response = "make room on the disk or mend it; nothing needs to be restarted";
             book.plant_alarm(DISK, failing.as_deref(), response, now);
             book.spool(total, queues);

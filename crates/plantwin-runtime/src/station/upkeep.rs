@@ -40,6 +40,13 @@ impl Book {
         self.own_alarm(&plant, name, AlarmSource::System, trouble, response, now);
     }
 
+    /// The store was damaged and is mended: an alarm whose cause is over and that is to be seen.
+    pub(crate) fn damage(&mut self, findings: &[String], now: Timestamp) {
+        let response = "look at what is missing; the damaged files were set aside";
+        self.plant_alarm("store_damage", Some(&findings.join("; ")), response, now);
+        self.plant_alarm("store_damage", None, response, now);
+    }
+
     /// Raises an alarm for whoever cannot speak, or (`trouble` is `None`) ends its cause. One
     /// that nobody acknowledged stays until somebody does.
     pub(super) fn own_alarm(

@@ -98,6 +98,8 @@ pub struct Spool {
     bytes: u64,
     /// Sequences up to here may have been given by queues that were lost: new ones begin above.
     base: u64,
+    /// Of queues that were changed since [`Spool::flushed`]: how far each had come by then.
+    safe: BTreeMap<Arc<str>, recover::Reach>,
 }
 
 impl Spool {
@@ -111,9 +113,41 @@ impl Spool {
             sizes: BTreeSet::new(),
             bytes: 0,
             base: 0,
+            safe: BTreeMap::new(),
         };
-        spool.recover()?;
+        let lost = spool.store.lost(SPOOL_TREE);
+        spool.recover(None, lost)?;
+        spool.flushed();
         Ok(spool)
+    }
+
+    /// Everything that was added so far is on the disk, because [`Store::flush`] returned after
+    /// it was added: [`Self::reopen`] keeps it.
+    pub fn flushed(&mut self) {
+        self.safe.clear();
+    }
+
+    /// Reads all queues again after the store failed, or was mended ([`Store::mend`]). What was
+    /// added since the last [`Self::flushed`] is taken out, whether the store still has it or not,
+    /// so that it can be added again without being there twice; its sequences are given again.
+    /// What was acknowledged stays acknowledged. What else is missing becomes a gap. After an
+    /// error the index is the old one, and this may be tried again.
+    pub fn reopen(&mut self) -> Result<(), StoreError> {
+        let known = self.known();
+        let old = (
+            std::mem::take(&mut self.queues),
+            std::mem::take(&mut self.sizes),
+            std::mem::take(&mut self.bytes),
+        );
+        let safe = std::mem::take(&mut self.safe);
+        let outcome = self.recover(Some(known), 0);
+        // What mending writes needs no taking back.
+        self.safe.clear();
+        if outcome.is_err() {
+            (self.queues, self.sizes, self.bytes) = old;
+            self.safe = safe;
+        }
+        outcome
     }
 
     /// Adds a value. Safe after [`Store::flush`]; after an error nothing was added.
@@ -329,6 +363,11 @@ impl Spool {
             Some((name, old)) => (Arc::clone(name), old.bytes),
             None => (Arc::from(device), 0),
         };
+        if !self.safe.contains_key(&name) {
+            let new = QueueStats::beginning_after(self.base);
+            let reach = recover::Reach::of(self.queues.get(&name).unwrap_or(&new));
+            self.safe.insert(Arc::clone(&name), reach);
+        }
         self.sizes.remove(&(old, Arc::clone(&name)));
         self.sizes.insert((queue.bytes, Arc::clone(&name)));
         self.bytes = self.bytes - old + queue.bytes;

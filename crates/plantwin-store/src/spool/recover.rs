@@ -1,7 +1,10 @@
-//! Reading all queues at opening, and mending what the store lost.
+//! Reading all queues at opening, and again after the store failed, and mending what it lost.
 //!
-//! In a store that lost nothing this changes nothing. Absent: finding the loss out, which the
-//! store does.
+//! In a store that lost nothing the first changes nothing. After a failure more is known than the
+//! store tells: how far each queue had come when it was safe last, and what was acknowledged.
+//! Absent: finding the loss out, which the store does.
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use plantwin_model::Timestamp;
 
@@ -11,10 +14,45 @@ use super::{
 };
 use crate::StoreError;
 
+/// What is known of queues before they are read.
+pub(super) type Known = BTreeMap<Arc<str>, KnownQueue>;
+
+/// How far a queue has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    next: u64,
+    appended: u64,
+}
+
+impl Reach {
+    pub(super) fn of(queue: &QueueStats) -> Self {
+        Self { next: queue.next, appended: queue.appended }
+    }
+}
+
+/// What is known of a queue before it is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KnownQueue {
+    /// When it was safe last: what lies beyond is taken out.
+    safe: Reach,
+    upto: u64,
+    acknowledged: u64,
+}
+
+impl KnownQueue {
+    fn beginning_after(base: u64) -> Self {
+        let safe = Reach::of(&QueueStats::beginning_after(base));
+        Self { safe, upto: base, acknowledged: 0 }
+    }
+}
+
 /// A queue that is being read.
 struct Reading {
     device: String,
     queue: QueueStats,
+    before: Option<KnownQueue>,
+    /// The queue's own record as it was found.
+    found: Vec<u8>,
     /// The queue's own record was found.
     known: bool,
     /// The sequence that should come next.
@@ -25,12 +63,25 @@ struct Reading {
 }
 
 impl Spool {
-    pub(super) fn recover(&mut self) -> Result<(), StoreError> {
-        let lost = self.store.lost(SPOOL_TREE);
-        self.base = match self.store.get(SPOOL_TREE, BASE_KEY)? {
+    pub(super) fn known(&self) -> Known {
+        let of = |(name, queue): (&Arc<str>, &QueueStats)| {
+            let safe = self.safe.get(name).copied().unwrap_or_else(|| Reach::of(queue));
+            let QueueStats { upto, acknowledged, .. } = *queue;
+            (Arc::clone(name), KnownQueue { safe, upto: upto.min(safe.next - 1), acknowledged })
+        };
+        self.queues.iter().map(of).collect()
+    }
+
+    /// `lost`: how many records may be missing at the end of a queue of which nothing is known.
+    pub(super) fn recover(&mut self, known: Option<Known>, lost: u64) -> Result<(), StoreError> {
+        let again = known.is_some();
+        let mut known = known.unwrap_or_default();
+        let base = match self.store.get(SPOOL_TREE, BASE_KEY)? {
             Some(bytes) => bytes.try_into().map_or(0, u64::from_le_bytes),
             None => 0,
         };
+        let base_is_gone = base < self.base;
+        self.base = self.base.max(base);
         let mut reading: Option<Reading> = None;
         let mut from = String::new();
         loop {
@@ -47,7 +98,12 @@ impl Spool {
                 if reading.as_ref().is_none_or(|r| r.device != device) {
                     self.end(reading.take(), lost)?;
                 }
-                let reading = reading.get_or_insert_with(|| Reading::new(device, self.base));
+                let base = self.base;
+                let reading = reading.get_or_insert_with(|| {
+                    // One that nobody knows of never came to be safe.
+                    let none = again.then(|| KnownQueue::beginning_after(base));
+                    Reading::new(device, base, known.remove(device).or(none))
+                });
                 match sequence {
                     None => reading.itself(value),
                     Some(sequence) => reading.record(key, value, sequence)?,
@@ -55,7 +111,11 @@ impl Spool {
             }
         }
         self.end(reading, lost)?;
-        if lost > 0 {
+        for (device, before) in known {
+            // Nothing of it was found.
+            self.end(Some(Reading::new(&device, self.base, Some(before))), lost)?;
+        }
+        if lost > 0 || base_is_gone {
             self.base = self.base.saturating_add(lost);
             let mut changes = Changes::default();
             changes.put(BASE_KEY.to_owned(), self.base.to_le_bytes().to_vec());
@@ -66,17 +126,25 @@ impl Spool {
 
     fn end(&mut self, reading: Option<Reading>, lost: u64) -> Result<(), StoreError> {
         let Some(mut reading) = reading else { return Ok(()) };
-        let Reading { queue, expected, .. } = &mut reading;
-        // Records at the end that the queue still knows of, and what it cannot know of.
-        let next = queue.next.max(*expected).saturating_add(lost);
+        let Reading { queue, expected, before, .. } = &mut reading;
+        let next = match before {
+            Some(known) => known.safe.next,
+            // Records at the end that the queue still knows of, and what it cannot know of.
+            None => queue.next.max(*expected).saturating_add(lost),
+        };
         if next > *expected {
             reading.missing(next - 1);
             reading.queue.next = next;
         } else {
             reading.queue.next = *expected;
         }
-        let Reading { device, queue, mut changes, .. } = reading;
-        if changes.len() > 0 {
+        let Reading { device, mut queue, before, found, mut changes, .. } = reading;
+        if let Some(known) = before {
+            queue.appended = known.safe.appended;
+            // What was added was dropped if it neither waits nor was acknowledged.
+            queue.dropped = queue.appended.saturating_sub(queue.acknowledged + queue.records);
+        }
+        if changes.len() > 0 || (before.is_some() && found != queue.encode()) {
             changes.put(codec::meta_key(&device), queue.encode());
             self.apply(&changes)?;
         }
@@ -87,12 +155,19 @@ impl Spool {
 }
 
 impl Reading {
-    fn new(device: &str, base: u64) -> Self {
+    fn new(device: &str, base: u64, before: Option<KnownQueue>) -> Self {
+        let mut queue = QueueStats::beginning_after(base);
+        if let Some(known) = before {
+            (queue.upto, queue.acknowledged) = (known.upto, known.acknowledged);
+        }
+        let expected = queue.upto + 1;
         Self {
             device: device.to_owned(),
-            queue: QueueStats::beginning_after(base),
-            known: false,
-            expected: base + 1,
+            queue,
+            before,
+            found: Vec::new(),
+            known: before.is_some(),
+            expected,
             time: None,
             changes: Changes::default(),
         }
@@ -100,7 +175,14 @@ impl Reading {
 
     /// The queue's own record comes before all others.
     fn itself(&mut self, value: &[u8]) {
-        if let Some(queue) = QueueStats::decode(value) {
+        self.found = value.to_vec();
+        if let Some(mut queue) = QueueStats::decode(value) {
+            if let Some(known) = self.before
+                && queue.upto < known.upto
+            {
+                // The acknowledging was not safe yet.
+                (queue.upto, queue.acknowledged) = (known.upto, known.acknowledged);
+            }
             self.expected = queue.upto + 1;
             self.queue = queue;
             self.known = true;
@@ -108,7 +190,24 @@ impl Reading {
     }
 
     fn record(&mut self, key: &str, value: &[u8], sequence: u64) -> Result<(), StoreError> {
-        let record = codec::decode(key, value)?;
+        let mut record = codec::decode(key, value)?;
+        let (mut key, mut sequence) = (key.to_owned(), sequence);
+        if let Some(end) = self.before.map(|known| known.safe.next)
+            && sequence >= end
+        {
+            // It was never safe, and is added again.
+            self.changes.delete(key);
+            let beyond = sequence + 1 - end;
+            let SpoolEntry::Gap { count, from, to } = &mut record.entry else { return Ok(()) };
+            if *count <= beyond {
+                return Ok(());
+            }
+            *count -= beyond;
+            sequence = end - 1;
+            key = Key(&self.device, sequence).text();
+            let gap = Gap { count: *count, from: *from, to: *to };
+            self.changes.put(key.clone(), gap.encode());
+        }
         let begins = match record.entry {
             SpoolEntry::Gap { count, .. } => (sequence + 1).saturating_sub(count),
             SpoolEntry::Value(_) => sequence,
@@ -121,7 +220,7 @@ impl Reading {
         }
         if sequence < self.expected {
             // Acknowledged or dropped before; a damaged store may bring it back.
-            self.changes.delete(key.to_owned());
+            self.changes.delete(key);
             return Ok(());
         }
         if begins > self.expected {
@@ -139,7 +238,7 @@ impl Reading {
                 let gap = if let Some(tail) = self.queue.tail {
                     self.changes.delete(Key(&self.device, self.expected - 1).text());
                     let gap = tail.followed_by(gap);
-                    self.changes.put(key.to_owned(), gap.encode());
+                    self.changes.put(key, gap.encode());
                     gap
                 } else {
                     self.queue.bytes += codec::gap_cost(&self.device);

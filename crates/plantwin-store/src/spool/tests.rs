@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{FaultyStore, MemoryStore};
 
+mod reopen;
+
 const DEVICE: &str = "tank1";
 
 fn at(ms: i64) -> Timestamp {

@@ -175,6 +175,11 @@ fn missing_marks_are_told_and_nothing_is_lost_by_it() {
     assert_eq!(report.findings, [Finding::MarksLost]);
 }
 
+/// The tree as sled knows it.
+fn tree(store: &crate::SledStore) -> sled::Tree {
+    store.with_db(|db| db.open_tree(TWINS.name()).unwrap()).unwrap()
+}
+
 #[test]
 fn damaged_data_bases_are_kept_beside_each_other() {
     let dir = TempDir::new().unwrap();
@@ -182,7 +187,7 @@ fn damaged_data_bases_are_kept_beside_each_other() {
         let (store, _) = open(dir.path());
         store.put_value(TWINS, "a", &n).unwrap();
         store.flush().unwrap();
-        store.db.open_tree(TWINS.name()).unwrap().insert("a", b"nonsense").unwrap();
+        tree(&store).insert("a", b"nonsense").unwrap();
         drop(store);
         let (store, report) = open(dir.path());
         assert_eq!(report.set_aside, [dir.path().join(format!("state.damaged-{n}"))]);
@@ -198,7 +203,7 @@ fn a_record_that_was_altered_behind_our_back_is_not_read() {
     let (store, _) = open(dir.path());
     store.put_value(TWINS, "a", &1).unwrap();
     store.put_value(TWINS, "b", &2).unwrap();
-    let tree = store.db.open_tree(TWINS.name()).unwrap();
+    let tree = tree(&store);
     let of_b = tree.get("b").unwrap().unwrap();
     tree.insert("a", of_b).unwrap();
     let error = store.get(TWINS, "a").unwrap_err();
@@ -219,7 +224,7 @@ fn a_record_that_vanished_inside_a_tree_is_counted() {
         store.put_value(TWINS, &i.to_string(), &i).unwrap();
     }
     store.flush().unwrap();
-    store.db.open_tree(TWINS.name()).unwrap().remove("7").unwrap();
+    tree(&store).remove("7").unwrap();
     drop(store);
     let (store, report) = open(dir.path());
     let told = report.findings[0].to_string();

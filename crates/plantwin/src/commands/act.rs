@@ -74,7 +74,7 @@ fn send(which: &Which, key: Option<CommandKey>, request: Request) -> Result<Code
     let what = Ask::Request { role: Role::Engineer, key, request };
     match control::outcome_of(&socket, &what, &SystemClock::new(1.0)) {
         Outcome::Done => {
-            println!("done");
+            say!("done");
             Ok(Code::Ok)
         }
         Outcome::Refused { reason } => Err(Code::Auth.failure(format!("refused: {reason}"))),

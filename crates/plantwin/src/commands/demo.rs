@@ -9,13 +9,13 @@ use crate::{
 
 pub(crate) fn demo(args: &DemoArgs) -> Result<Code, Failure> {
     if args.list {
-        println!("plants:");
+        say!("plants:");
         for (name, text) in library::PLANTS {
-            println!("  {name:<20} {}", title(text));
+            say!("  {name:<20} {}", title(text));
         }
-        println!("twin types:");
+        say!("twin types:");
         for (name, text) in library::TWINS {
-            println!("  {name:<20} {}", title(text));
+            say!("  {name:<20} {}", title(text));
         }
         return Ok(Code::Ok);
     }

@@ -13,14 +13,14 @@ use crate::{
 pub(crate) fn list(args: &MailListArgs) -> Result<Code, Failure> {
     let letters = letters(&args.which)?;
     if args.json {
-        println!("{}", Value::Array(letters));
+        say!("{}", Value::Array(letters));
         return Ok(Code::Ok);
     }
     if letters.is_empty() {
-        println!("no letter is set aside");
+        say!("no letter is set aside");
     }
     for letter in &letters {
-        println!("{}", summary(letter));
+        say!("{}", summary(letter));
     }
     Ok(Code::Ok)
 }
@@ -33,7 +33,7 @@ pub(crate) fn show(args: &LetterArgs) -> Result<Code, Failure> {
     })?;
     for key in ["twin", "id", "lane", "since", "text", "panic"] {
         let value = &letter[key];
-        println!("{key:<6} {}", value.as_str().map_or_else(|| value.to_string(), printable));
+        say!("{key:<6} {}", value.as_str().map_or_else(|| value.to_string(), printable));
     }
     Ok(Code::Ok)
 }

@@ -22,6 +22,6 @@ pub(crate) fn new(args: &NewArgs) -> Result<Code, Failure> {
         .open(&file)
         .and_then(|mut f| f.write_all(text.as_bytes()))
         .map_err(|e| Code::Unavailable.failure(format!("cannot write {file}: {e}")))?;
-    println!("wrote {file}; next: plantwin check {file}, then plantwin run {file}");
+    say!("wrote {file}; next: plantwin check {file}, then plantwin run {file}");
     Ok(Code::Ok)
 }

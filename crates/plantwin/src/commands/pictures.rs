@@ -65,7 +65,7 @@ pub(crate) fn take(
         fs::write(&file, to_svg(&app.render(SIZE.0, SIZE.1))).map_err(|e| {
             Code::Unavailable.failure(format!("cannot write {}: {e}", file.display()))
         })?;
-        println!("{}", file.display());
+        say!("{}", file.display());
     }
     Ok(Code::Ok)
 }

@@ -22,14 +22,14 @@ pub(super) fn fetch(which: &Which) -> Result<String, Failure> {
 pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {
     let line = fetch(&args.which)?;
     if args.json {
-        println!("{line}");
+        say!("{line}");
         return Ok(Code::Ok);
     }
     let status: Value = serde_json::from_str(&line).or_exit(Code::Unavailable)?;
     let text = |v: &Value| v.as_str().unwrap_or("-").to_owned();
-    println!("{}, up {:.0} s", text(&status["plant"]), status["uptime_s"].as_f64().unwrap_or(0.0));
+    say!("{}, up {:.0} s", text(&status["plant"]), status["uptime_s"].as_f64().unwrap_or(0.0));
     if let Some(line) = waiting(&status) {
-        println!("{line}");
+        say!("{line}");
     }
     for twin in status["twins"].as_array().into_iter().flatten() {
         let points: Vec<String> = twin["points"]
@@ -41,7 +41,7 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {
                 None => format!("{name} ?"),
             })
             .collect();
-        println!(
+        say!(
             "{:<16} {:<12} {:<12} {}",
             text(&twin["id"]),
             text(&twin["zone"]),
@@ -50,7 +50,7 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {
         );
     }
     for alarm in status["alarms"].as_array().into_iter().flatten() {
-        println!(
+        say!(
             "! {} {} {}: {}",
             text(&alarm["priority"]),
             text(&alarm["state"]),
@@ -59,7 +59,7 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {
         );
     }
     for letter in status["set_aside"].as_array().into_iter().flatten() {
-        println!("! set aside: {}", mail::summary(letter));
+        say!("! set aside: {}", mail::summary(letter));
     }
     Ok(Code::Ok)
 }
