@@ -42,6 +42,8 @@ pub(crate) struct Book {
     /// Letters that lie aside.
     pub(super) letters: BTreeMap<(DeviceIx, u64), SetAsideView>,
     pub(super) letters_changed: bool,
+    /// Twins that do not run now. What one of them told before it went is not shown any more.
+    pub(super) away: BTreeMap<DeviceIx, Option<Observed>>,
     /// The last panic of each twin that had one.
     pub(super) panics: BTreeMap<DeviceIx, String>,
     /// Devices of durable delivery.
@@ -119,6 +121,7 @@ impl Book {
             alarms_changed: false,
             letters: BTreeMap::new(),
             letters_changed: false,
+            away: BTreeMap::new(),
             panics: BTreeMap::new(),
             durable,
             changed: true,
@@ -129,6 +132,10 @@ impl Book {
     }
 
     pub(crate) fn observed(&mut self, ix: DeviceIx, observed: Observed) {
+        if let Some(held) = self.away.get_mut(&ix) {
+            *held = Some(observed);
+            return;
+        }
         let Some(old) = self.view.twins.get(ix.index()) else { return };
         let device = &self.spec.devices[ix.index()];
         let path = observed.path.map(|(rank, endpoint, switches)| PathView {
@@ -180,8 +187,15 @@ impl Book {
     /// The guardian gave a twin up, or has it restarted (`panic` is `None`).
     pub(crate) fn given_up(&mut self, ix: DeviceIx, panic: Option<String>, now: Timestamp) {
         let Some(old) = self.view.twins.get(ix.index()) else { return };
-        let mut twin = TwinView::clone(old);
+        let (mut twin, restarts) = (TwinView::clone(old), old.restarts);
         twin.revision = self.view.revision + 1;
+        let mut held = None;
+        if panic.is_some() {
+            self.away.entry(ix).or_default();
+        } else {
+            // Its first word after the restart may have come before this.
+            held = self.away.remove(&ix).flatten().filter(|o| o.restarts > restarts);
+        }
         let trouble = panic.map(|panic| {
             twin.state = TwinState::GaveUp;
             forget_currency(&mut twin);
@@ -194,6 +208,9 @@ impl Book {
         self.own_alarm(&twin.id, "gave_up", source, trouble.as_deref(), response, now);
         self.view.twins.set(ix.index(), Arc::new(twin));
         self.changed = true;
+        if let Some(observed) = held {
+            self.observed(ix, observed);
+        }
     }
 
     /// A snapshot if anything changed since the last one, or if `force`.

@@ -183,6 +183,7 @@ impl Book {
             twin.revision = self.view.revision + 1;
             self.view.twins.set(ix.index(), twin.into());
             self.changed = true;
+            self.away.entry(ix).or_default();
         }
         let letters = self.letters.iter_mut().filter(|l| l.0.0 == ix && l.1.panic.is_empty());
         for (_, letter) in letters {
