@@ -155,7 +155,9 @@ fn a_damaged_store_is_set_aside_with_a_warning_and_the_plant_runs() {
     assert_eq!(plant.wait_end(), Some(0), "{}", plant.log());
     let plant = Plant::run_in(&scenario("threshold"), &data, &[]);
     plant.wait_twin("source", "to be up", is_shadowed);
-    assert!(!warned(&plant.log()), "the next start is a clean one: {}", plant.log());
+    // The alarm is there until somebody acknowledges it; the warning is of that one start.
+    let fresh = |line: &str| line.starts_with("plantwin:") && line.contains("damaged");
+    assert!(!plant.log().lines().any(fresh), "the next start is a clean one: {}", plant.log());
 }
 
 #[test]

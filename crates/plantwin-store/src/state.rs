@@ -61,18 +61,30 @@ pub(crate) fn open(
 ) -> Result<Opened, StoreError> {
     let path = dir.join(STATE);
     let main = path.join("db");
+    let _ = remove_snapshots(&path, true);
     let small = fs::metadata(&main).is_ok_and(|about| about.len() <= IMAGE_BYTES);
     let image = if small { fs::read(&main).ok() } else { None };
     let nothing = BTreeMap::new();
     let promised = promised.unwrap_or(&nothing);
     let mut certain = Certain::new();
-    let outcome = open_checked(&path, keys).and_then(|(db, trees)| {
-        let Some(damage) = compare(&trees, promised) else { return Ok((db, trees)) };
-        // It is whole, only too old: what it holds was not deleted by then.
-        certain =
-            catch_unwind(AssertUnwindSafe(|| contents(&db, keys, &trees))).unwrap_or_default();
-        Err(Trouble::Damage(damage))
-    });
+    let mut attempt = || {
+        open_checked(&path, keys).and_then(|(db, trees)| {
+            let Some(damage) = compare(&trees, promised) else { return Ok((db, trees)) };
+            // It is whole, only too old: what it holds was not deleted by then.
+            certain =
+                catch_unwind(AssertUnwindSafe(|| contents(&db, keys, &trees))).unwrap_or_default();
+            Err(Trouble::Damage(damage))
+        })
+    };
+    let mut outcome = attempt();
+    if let (Err(Trouble::Damage(_)), Some(image)) = (&outcome, &image)
+        && remove_snapshots(&path, false)
+        && fs::write(&main, image).is_ok()
+    {
+        // A process that was killed while sled wrote a snapshot leaves one that it then believes.
+        // Without it sled reads its log from the beginning, and the marks say whether that is all.
+        outcome = attempt();
+    }
     let (db, trees, lost) = match outcome {
         Ok((db, trees)) => (db, trees, BTreeMap::new()),
         Err(Trouble::Io(source)) => {
@@ -96,6 +108,20 @@ pub(crate) fn open(
     report.records = trees.values().map(|head| head.count).sum();
     let files = SledFiles::open(dir, &path)?;
     Ok(Opened { db, files, trees, lost })
+}
+
+/// Removes sled's snapshots of its page table, which hold nothing that its log does not: all of
+/// them, or those alone that were never finished. Whether there was one.
+fn remove_snapshots(path: &Path, unfinished: bool) -> bool {
+    let mut any = false;
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && (!unfinished || name.ends_with(".generating")) {
+            any |= fs::remove_file(entry.path()).is_ok();
+        }
+    }
+    any
 }
 
 /// Why a data base cannot be used.

@@ -135,6 +135,21 @@ fn garbled_side_files_never_panic() {
 }
 
 #[test]
+fn a_snapshot_that_a_kill_left_half_written_costs_nothing() {
+    let files = pristine();
+    for name in ["snap.00000000FFFFFFFF", "snap.00000000FFFFFFFF.generating"] {
+        for bytes in [vec![], vec![7; 57], vec![0; 57_344]] {
+            let dir = lay_out(&files);
+            fs::write(dir.path().join("state").join(name), bytes).unwrap();
+            let (store, report) = open(dir.path());
+            assert!(report.is_clean(), "{name}: {:?}", report.findings);
+            assert_eq!(report.records, u64::from(RECORDS), "{name}");
+            assert_eq!(store.get(TWINS, "00000").unwrap(), Some(value(0)));
+        }
+    }
+}
+
+#[test]
 fn a_data_base_that_does_not_open_is_built_anew_from_what_is_intact() {
     let files = pristine();
     let mut damaged = files.clone();
