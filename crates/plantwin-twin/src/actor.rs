@@ -267,10 +267,13 @@ impl Twin {
 }
 
 /// What of a letter that lay aside still means something: its receipt was confirmed when it was
-/// put on disk, and the session that an answer belongs to is over.
+/// put on disk, the session that an answer belongs to is over, and a link that broke then says
+/// nothing about the link now.
 fn still_meant(letter: TwinMail) -> Option<TwinMail> {
     match letter {
-        TwinMail::Session(_) => None,
+        TwinMail::Session(_) | TwinMail::LinkDown(_) | TwinMail::LinkUp(_) | TwinMail::Alive => {
+            None
+        }
         TwinMail::Frame(frame) => Some(TwinMail::Frame(FrameMail { receipt: None, ..frame })),
         other => Some(other),
     }

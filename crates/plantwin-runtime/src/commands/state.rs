@@ -221,8 +221,9 @@ impl<R> Commands<R> {
                 let reason = format!("not sent: the journal failed to {why}");
                 out.push(Output::MaySend { ticket: command.ticket, allowed: Err(reason) });
             }
-            // An outcome that cannot be written is told all the same: the next run reads back.
-            (StepKind::Outcome, Stage::Concluding(_), _) => self.conclude(key, out),
+            // One that cannot be written yet is tried again, and told only then: what was told
+            // must be told again the same way, whatever happens to the process.
+            (StepKind::Outcome, Stage::Concluding(_), Ok(())) => self.conclude(key, out),
             (StepKind::Sent, _, _) => {
                 let allowed = Err("not sent: the command is over".to_owned());
                 out.push(Output::MaySend { ticket: command.ticket, allowed });

@@ -95,11 +95,11 @@ impl Station {
         {
             keeper.expire();
         }
-        if let (Some((plant, alarms)), Some(keeper)) =
-            (self.init.book.changed_own(), &self.init.keeper)
-        {
-            // These are shown at once: one of them says that nothing can be put on record.
-            self.alarms.note(keeper, PLANT, &plant, alarms);
+        if let Some((plant, alarms)) = self.init.book.changed_own() {
+            let keeper = self.init.keeper.as_deref();
+            if let Some(shown) = self.alarms.take(keeper, PLANT, &plant, alarms) {
+                self.init.book.alarms(PLANT, shown);
+            }
         }
         let now = self.init.clock.now();
         if let Some(view) = self.init.book.snapshot(now, force) {

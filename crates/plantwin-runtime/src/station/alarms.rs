@@ -63,18 +63,6 @@ impl AlarmDesk {
         None
     }
 
-    /// A list that is shown already, to be put on record all the same.
-    pub(crate) fn note(
-        &mut self,
-        keeper: &Keeper,
-        ix: DeviceIx,
-        twin: &DeviceId,
-        alarms: Vec<AlarmView>,
-    ) {
-        // When it comes back from the keeper the book finds no twin of that number.
-        let _ = self.take(Some(keeper), ix, twin, alarms);
-    }
-
     fn write(&mut self, keeper: &Keeper, ix: DeviceIx, twin: DeviceId, alarms: Vec<AlarmView>) {
         let record = AlarmRecord { twin, alarms };
         let bytes = record.to_bytes();

@@ -38,6 +38,8 @@ pub(crate) struct Book {
     pub(super) own: BTreeMap<AlarmId, AlarmView>,
     /// Since they were last put on record.
     pub(super) own_changed: bool,
+    /// Those that are on record, and so are shown.
+    pub(super) own_shown: Vec<AlarmView>,
     pub(super) alarms_changed: bool,
     /// Letters that lie aside.
     pub(super) letters: BTreeMap<(DeviceIx, u64), SetAsideView>,
@@ -118,6 +120,7 @@ impl Book {
             alarms: BTreeMap::new(),
             own: BTreeMap::new(),
             own_changed: false,
+            own_shown: Vec::new(),
             alarms_changed: false,
             letters: BTreeMap::new(),
             letters_changed: false,
@@ -172,6 +175,9 @@ impl Book {
 
     pub(crate) fn alarms(&mut self, ix: DeviceIx, alarms: Vec<AlarmView>) {
         if ix.index() >= self.spec.devices.len() {
+            self.own_shown = alarms;
+            self.alarms_changed = true;
+            self.changed = true;
             return;
         }
         let changed = if alarms.is_empty() {
@@ -220,7 +226,7 @@ impl Book {
         }
         if std::mem::take(&mut self.alarms_changed) {
             let mut all: Vec<AlarmView> =
-                self.alarms.values().flatten().chain(self.own.values()).cloned().collect();
+                self.alarms.values().flatten().chain(&self.own_shown).cloned().collect();
             all.sort_by(|a, b| b.raised.cmp(&a.raised).then_with(|| a.id.cmp(&b.id)));
             self.view.alarms = all.into();
         }

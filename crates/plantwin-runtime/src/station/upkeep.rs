@@ -99,10 +99,9 @@ impl Book {
         self.own_is_changed();
     }
 
-    fn own_is_changed(&mut self) {
+    /// They are put on record before they are shown.
+    const fn own_is_changed(&mut self) {
         self.own_changed = true;
-        self.alarms_changed = true;
-        self.changed = true;
     }
 
     /// Own alarms as earlier runs left them. The plant finds out anew whether their causes are
@@ -122,6 +121,9 @@ impl Book {
             self.own.insert(alarm.id.clone(), alarm);
             self.own_is_changed();
         }
+        self.own_shown = self.own.values().cloned().collect();
+        self.alarms_changed = true;
+        self.changed = true;
     }
 
     /// Own alarms under the plant's name, if they changed since this was last asked.

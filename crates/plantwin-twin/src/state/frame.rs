@@ -9,7 +9,7 @@ use plantwin_watch::{Changes, Condition};
 
 use super::{Effect, Effects, PointState, Reason, TwinCore};
 use crate::{
-    FlowMail, FrameMail, Reading, Session, Telemetry, TwinPlan,
+    FlowMail, FrameMail, LinkUpMail, Reading, Session, Telemetry, TwinPlan,
     session::{Admission, is_past},
 };
 
@@ -27,6 +27,17 @@ impl TwinCore {
         out: &mut Effects,
     ) {
         self.pay(plan, &mail.traffic, now);
+        // Values that were received since the last path broke come over another one. The word of
+        // it lies aside, or was dropped there.
+        if self.path.is_none() && !mail.frame.is_past() && mail.frame.received > self.since {
+            let up = LinkUpMail {
+                rank: 0,
+                endpoint: "not told".to_owned(),
+                switches: 0,
+                datagrams: self.datagrams,
+            };
+            self.on_link_up(plan, up, now, out);
+        }
         self.take_frame(plan, &mail.frame, mail.receipt, now, out);
     }
 
