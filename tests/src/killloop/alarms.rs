@@ -32,6 +32,8 @@ pub(super) struct Alarms {
     /// Acknowledged in this life: until the next one the plant may still show them as they were,
     /// and the word may have met an alarm that was raised again meanwhile.
     under_way: BTreeSet<String>,
+    /// Those that were under way when the plant was killed: they may have been taken.
+    perhaps: BTreeSet<String>,
     /// Of those that must be there, not shown yet in this life.
     awaited: BTreeSet<String>,
     totals: Totals,
@@ -41,7 +43,7 @@ pub(super) struct Alarms {
 impl Alarms {
     /// The plant was started again.
     pub(super) fn new_life(&mut self) {
-        self.under_way.clear();
+        self.perhaps.append(&mut self.under_way);
         self.awaited = self.must.keys().cloned().collect();
     }
 
@@ -58,6 +60,11 @@ impl Alarms {
         }
         for id in self.must.keys().cloned().collect::<Vec<_>>() {
             match shown.get(&id) {
+                // What the log told first may be older than what the twin had saved.
+                Some((state, _)) if state == "acknowledged" && self.perhaps.remove(&id) => {
+                    self.must.remove(&id);
+                    self.awaited.remove(&id);
+                }
                 Some((state, _)) if state == "acknowledged" => {
                     self.lose(&id, "was acknowledged, by nobody");
                 }
