@@ -170,7 +170,13 @@ impl Operator {
             if twin.state == TwinState::GaveUp {
                 let mut journal = self.journal.open();
                 journal.count("twins_revived");
-                journal.lives[ix].push(Life::Forgiven);
+                // Where siblings restart together, their supervisor forgets all their crashes.
+                for (other, life) in journal.lives.iter_mut().enumerate() {
+                    let zone = view.twins.get(other).map(|t| &t.zone);
+                    if other == ix || zone == Some(&twin.zone) {
+                        life.push(Life::Forgiven);
+                    }
+                }
                 drop(journal);
                 drop(desk.send(Request::Restart { device: twin.id.clone() }));
             }

@@ -15,7 +15,7 @@ use std::{
 use plantwin_adapter::Registry;
 use plantwin_authority::{Authority, DeviceAgent};
 use plantwin_model::{
-    Escalation, PlantView, Role, TwinState,
+    Escalation, PlantView, RestartStrategy, Role, TwinState,
     invariant::{self, AlarmEvent, CommandEvent, Life, Rule, Violation},
 };
 use plantwin_runtime::{Assembly, AssemblyRequest, Place, assemble};
@@ -498,7 +498,8 @@ impl World {
         assembly.close();
         tokio::time::sleep(Duration::from_secs(1)).await;
         self.operator.hear(self.clock.world());
-        asked == self.scene.devices.len() && heard >= asked && !self.disk.fails()
+        let kept = !self.disk.fails() && !self.disk.is_dead();
+        asked == self.scene.devices.len() && heard >= asked && kept
     }
 
     /// After an orderly stop the next process knows what the last one showed.
@@ -633,8 +634,10 @@ impl World {
             verdicts.push(invariant::telemetry_complete(name, old, &delivered));
             let zone = &self.scene.spec.zones[usize::from(spec.zone.0)];
             let policy = zone.supervision.as_ref().unwrap_or(&self.scene.spec.supervision);
-            // A zone that is restarted forgives its children; only its own supervisor counts it.
-            if policy.escalation == Escalation::GiveUp {
+            // A zone that is restarted forgives its children; only its own supervisor counts it. And
+            // where siblings restart together, one that was given up comes back with them.
+            let alone = policy.strategy == RestartStrategy::OneForOne;
+            if policy.escalation == Escalation::GiveUp && alone {
                 verdicts.push(invariant::restarts(name, policy, &journal.lives[ix]));
             }
         }

@@ -28,6 +28,9 @@ const TURN: u32 = 64;
 /// of this arbiter, must not wait for a row of letters that take long.
 const TURN_TIME: Duration = Duration::from_micros(250);
 
+/// A timer that has not fired this long after its time waits by another clock.
+const OVERDUE: Duration = Duration::from_secs(1);
+
 /// The twin.
 pub struct Twin {
     init: TwinInit,
@@ -247,7 +250,8 @@ impl Twin {
     fn arm(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         let Some(deadline) = self.core.next_deadline(&self.init.plan) else { return };
         if let Some((handle, armed)) = self.timer {
-            if armed <= deadline {
+            // One that is long overdue was armed before the clock jumped, and still waits.
+            if armed <= deadline && now < armed.plus(OVERDUE) {
                 return;
             }
             ctx.cancel_future(handle);

@@ -5,7 +5,7 @@
 //! Absent: the wire (adapters) and cryptography (`plantwin-authority`, `plantwin-seal`).
 
 use plantwin_adapter::{Frame, Sample};
-use plantwin_authority::{PendingChallenge, Verifier};
+use plantwin_authority::{AuthError, PendingChallenge, Verifier};
 use plantwin_model::{Flaw, PointIx, PointSpec, Quality, SessionView, Timestamp};
 
 use crate::TwinPlan;
@@ -180,6 +180,8 @@ impl Session {
                 self.grade = Grade::Token { expires: grant.expires, renew_at };
                 Ok(())
             }
+            // It may have answered well; its answer lay too long.
+            Err(error @ AuthError::StaleChallenge) => Err(error.to_string()),
             Err(error) => {
                 // It answered, and not well: only a new connection gives it another chance.
                 self.again_at = None;

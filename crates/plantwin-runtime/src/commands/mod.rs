@@ -7,7 +7,7 @@
 //! | the journal ends with | the device | what is done |
 //! |---|---|---|
 //! | nothing | has not acted | nobody was told that it was accepted |
-//! | intent | has not acted | sent if there is time, else it expired |
+//! | intent | has not acted | it expired: it is not sent late by another run |
 //! | sent | may have acted | never sent again: *read back*, until the device shows it or shows otherwise |
 //! | outcome | is known | the outcome is told again to whoever asks under the same key |
 //!

@@ -36,6 +36,13 @@ pub(crate) fn recover<R>(
             }
             (CommandStep::Sent { at, .. }, Some(story)) => story.sent = Some(at),
             (CommandStep::Outcome { outcome, .. }, Some(story)) => story.outcome = Some(outcome),
+            // One that was told to have failed lay on the disk all the same, and its key was used
+            // again.
+            (CommandStep::Intent(intent), Some(story))
+                if story.sent.is_none() && story.outcome.is_none() =>
+            {
+                story.intent = intent;
+            }
             // An intent that is repeated by a checkpoint of the log says nothing new.
             (CommandStep::Intent(_), Some(_)) => {}
             (_, None) => orphans += 1,

@@ -97,6 +97,9 @@ struct Command<R> {
     replies: Vec<R>,
 }
 
+/// A command, and until when its bytes may have been on their way.
+type Touch = Option<(u64, Timestamp)>;
+
 /// All commands that are open or remembered.
 #[derive(Debug)]
 pub(crate) struct Commands<R> {
@@ -109,6 +112,8 @@ pub(crate) struct Commands<R> {
     watched: BTreeMap<DeviceIx, Vec<u64>>,
     /// The newest command that may have written each point.
     written: BTreeMap<(DeviceIx, PointIx), u64>,
+    /// Until when the bytes of the last two commands may have been on their way to each point.
+    touched: BTreeMap<(DeviceIx, PointIx), [Touch; 2]>,
     next: u64,
     /// Plant time in a second of wall time, at least 1: networks do not run faster.
     pace: f64,
@@ -122,6 +127,7 @@ impl<R> Commands<R> {
             finished: std::collections::VecDeque::new(),
             watched: BTreeMap::new(),
             written: BTreeMap::new(),
+            touched: BTreeMap::new(),
             next: 1,
             pace: pace.max(1.0),
         }
@@ -322,10 +328,51 @@ impl<R> Commands<R> {
         if all_shown {
             return Some(Outcome::Done);
         }
-        let since = *heard.get_or_insert(now);
-        (now.since(since) >= patience).then(|| Outcome::Failed {
-            reason: "it was sent and not answered, and the device does not show it".to_owned(),
+        let (since, sent) = (*heard.get_or_insert(now), *sent);
+        if now.since(since) < patience {
+            return None;
+        }
+        let points: Vec<PointIx> = command.writes.iter().map(|(point, _)| *point).collect();
+        Some(if self.others_touched(ticket, device, &points, sent) {
+            let reason = "it was sent and not answered, and another command may have undone it";
+            Outcome::Unknown { reason: reason.to_owned() }
+        } else {
+            let reason = "it was sent and not answered, and the device does not show it";
+            Outcome::Failed { reason: reason.to_owned() }
         })
+    }
+
+    /// Whether bytes of another command may have reached one of the points since `sent`: networks
+    /// deliver late and out of order.
+    fn others_touched(
+        &self,
+        ticket: u64,
+        device: DeviceIx,
+        points: &[PointIx],
+        sent: Timestamp,
+    ) -> bool {
+        let under_way = self.open.iter().any(|(&other, key)| {
+            other != ticket
+                && self.by_key.get(key).is_some_and(|c| {
+                    c.device == device
+                        && matches!(c.stage, Stage::Sent(_) | Stage::Watched { .. })
+                        && c.writes.iter().any(|(p, _)| points.contains(p))
+                })
+        });
+        under_way
+            || points.iter().filter_map(|&p| self.touched.get(&(device, p))).any(|touched| {
+                touched.iter().flatten().any(|&(other, until)| other != ticket && until > sent)
+            })
+    }
+
+    fn touch(&mut self, device: DeviceIx, points: &[PointIx], ticket: u64, now: Timestamp) {
+        for &point in points {
+            let [newest, before] = self.touched.entry((device, point)).or_default();
+            if newest.is_some_and(|(other, _)| other != ticket) {
+                *before = *newest;
+            }
+            *newest = Some((ticket, now));
+        }
     }
 
     /// Time passes: what was not sent expires, what was not answered is watched.
@@ -368,7 +415,12 @@ impl<R> Commands<R> {
     fn decide(&mut self, ticket: u64, outcome: Outcome, at: Timestamp, out: &mut Vec<Output<R>>) {
         let Some(command) = self.command(ticket) else { return };
         let (key, device) = (command.intent.key, command.device);
+        let sent = matches!(command.stage, Stage::Sent(_) | Stage::Watched { .. });
         command.stage = Stage::Concluding(outcome.clone());
+        if sent {
+            let points: Vec<PointIx> = command.writes.iter().map(|(point, _)| *point).collect();
+            self.touch(device, &points, ticket, at);
+        }
         if let Some(tickets) = self.watched.get_mut(&device) {
             tickets.retain(|&t| t != ticket);
             if tickets.is_empty() {
@@ -419,15 +471,16 @@ impl<R> Commands<R> {
         now: Timestamp,
         out: &mut Vec<Output<R>>,
     ) {
-        let (known, expires) = (target.is_some(), intent.expires);
+        let known = target.is_some();
         let (device, writes, tolerances) = target.unwrap_or((DeviceIx(u32::MAX), vec![], vec![]));
         let stage = match sent {
             Some(sent) => Stage::Watched { sent, heard: None },
             None => Stage::Posted,
         };
-        let ticket = self.insert(intent, device, writes.clone(), tolerances, stage);
+        let written = writes.clone();
+        let ticket = self.insert(intent, device, writes, tolerances, stage);
         if sent.is_some() {
-            self.note_written(device, &writes, ticket);
+            self.note_written(device, &written, ticket);
         }
         if !known {
             let outcome = if sent.is_some() {
@@ -438,11 +491,8 @@ impl<R> Commands<R> {
             };
             self.decide(ticket, outcome, now, out);
         } else if sent.is_none() {
-            if now < expires {
-                out.push(Output::Post { device, ticket, writes, expires });
-            } else {
-                self.decide(ticket, Outcome::Expired, now, out);
-            }
+            // Whoever asked is gone, or was told that the journal failed: it is not sent late.
+            self.decide(ticket, Outcome::Expired, now, out);
         }
     }
 
