@@ -250,8 +250,10 @@ impl World {
     /// What was raised while the disk refused to write cannot be remembered across the end of the
     /// process; its operator saw the alarm of the store beside it.
     fn excuse_alarms(&mut self) {
-        if self.disk.fails() {
-            for history in self.journal.open().alarms.values_mut() {
+        let fails = self.disk.fails();
+        for (name, history) in &mut self.journal.open().alarms {
+            // The one that says so cannot be on record in the moment in which it is shown.
+            if fails || name.ends_with(".store") {
                 history.push(AlarmEvent::Acknowledged);
             }
         }
