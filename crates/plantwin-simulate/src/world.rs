@@ -253,7 +253,7 @@ impl World {
         let fails = self.disk.fails();
         for (name, history) in &mut self.journal.open().alarms {
             // The one that says so cannot be on record in the moment in which it is shown.
-            if fails || name.ends_with(".store") {
+            if fails || name.rsplit_once('.').is_some_and(|(_, alarm)| alarm == "store") {
                 history.push(AlarmEvent::Acknowledged);
             }
         }
