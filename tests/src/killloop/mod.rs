@@ -1,8 +1,8 @@
 //! Kill loops on the real binary: `kill -9` at any moment under load, and nothing is lost.
 //!
 //! The load comes from programs of others: `mosquitto_pub` measures, `mosquitto_sub` obeys and
-//! listens northbound. Three books say what must be there: [`telemetry`], [`commands`],
-//! [`alarms`]; each is tested with invented histories. Absent: power cuts (a killed process
+//! listens northbound. Three books say what must be there: `telemetry`, `commands`,
+//! `alarms`; each is tested with invented histories. Absent: power cuts (a killed process
 //! leaves the page cache; images of the store as a power cut leaves it are for the store's own
 //! drill).
 
