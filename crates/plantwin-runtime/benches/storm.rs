@@ -73,9 +73,15 @@ fn main() {
     std::panic::set_hook(Box::new(|_| {}));
     let flags = if cfg!(debug_assertions) { "DEBUG BUILD" } else { "bench profile" };
     println!("storm: {TWINS} twins, {LETTERS} letters each at 10/s; {flags}; {} cores", cores());
-    let calm = run(false);
+    let first = run(false);
     let storm = run(true);
+    let calm = run(false);
     let change = |a: Duration, b: Duration| (b.as_secs_f64() / a.as_secs_f64() - 1.0) * 100.0;
+    println!(
+        "noise, two runs without panics: p50 {:+.1} %, p99 {:+.1} %",
+        change(first.0, calm.0),
+        change(first.1, calm.1)
+    );
     println!(
         "the other {} twins: p50 {:.1?} -> {:.1?} ({:+.1} %), p99 {:.1?} -> {:.1?} ({:+.1} %)",
         TWINS - TWINS / PANICKING,
