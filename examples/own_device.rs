@@ -42,6 +42,7 @@ async fn main() -> Result<()> {
         listen: Some(listen),
         hub: None,
         devices: vec![HostedDevice {
+            sealed: false,
             device: device.id.clone(),
             points: device.kind.points.as_slice().into(),
             path,

@@ -15,7 +15,15 @@
 //! async fn the_adapter_conforms() {
 //!     conformance::run(&Coap::default(), Kit::new("coap")).await;
 //! }
+//!
+//! #[tokio::test]
+//! async fn the_adapter_carries_sealed_envelopes() {
+//!     let kit = Kit { sealed: true, ..Kit::new("coap") };
+//!     conformance::run(&Coap::default(), kit).await;
+//! }
 //! ```
+
+mod sealed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,7 +55,7 @@ const FIRST: u64 = 7;
 const QUEUE_LIMIT: usize = 4096;
 
 /// What the protocol under test chose where the contract leaves a choice.
-#[expect(clippy::struct_excessive_bools, reason = "four independent yes-or-no questions")]
+#[expect(clippy::struct_excessive_bools, reason = "independent yes-or-no questions")]
 pub struct Kit {
     /// How the two devices are reached; `addr` is filled in where absent, as the runtime does
     /// (the hub's address, or else the host's).
@@ -62,6 +70,9 @@ pub struct Kit {
     /// Whether every frame bears the measurement's sequence number; otherwise a frame may have
     /// none, but never a wrong one.
     pub sequenced: bool,
+    /// Whether the devices are sealed: then it is checked how their envelopes travel, and that
+    /// nothing bare does, instead of values and writes.
+    pub sealed: bool,
     /// [`LinkContext::timeout`].
     pub timeout: Duration,
     /// [`LinkContext::period`] and [`HostedDevice::period`].
@@ -84,6 +95,7 @@ impl Kit {
             notices_loss: false,
             sessions: true,
             sequenced: false,
+            sealed: false,
             timeout: Duration::from_secs(2),
             period: Duration::from_millis(50),
         }
@@ -102,6 +114,7 @@ pub fn points() -> Arc<[PointSpec]> {
         stale_after: Duration::from_secs(3),
         noise: 0.0,
         resolution: 0.0,
+        safe: None,
         span: Span::default(),
     };
     Arc::new([
@@ -114,6 +127,9 @@ pub fn points() -> Arc<[PointSpec]> {
 
 /// Runs the kit. Panics with a message that names the step where the protocol does not conform.
 pub async fn run(protocol: &dyn Protocol, kit: Kit) {
+    if kit.sealed {
+        return sealed::run(protocol, kit).await;
+    }
     let tasks = tokio::runtime::Handle::current().metrics();
     let tasks_before = tasks.num_alive_tasks();
     check_schema(protocol, &kit);
@@ -162,7 +178,7 @@ async fn beside_events<T>(link: &mut Connection, what: &str, future: impl Future
             tokio::select! {
                 out = &mut future => break out,
                 event = link.events.recv() => match event {
-                    Some(LinkEvent::Frame(_) | LinkEvent::Alive) => {}
+                    Some(LinkEvent::Frame(_) | LinkEvent::Sealed { .. } | LinkEvent::Alive) => {}
                     other => panic!("{what}: the link ended: {other:?}"),
                 },
             }
@@ -269,6 +285,7 @@ impl<'a> Plant<'a> {
             hub = Some(patiently("start the hub", listen, start).await);
         }
         let device = |(ix, path): (usize, &PathSpec)| HostedDevice {
+            sealed: kit.sealed,
             device: DeviceId::from(["alpha", "beta"][ix]),
             points: points(),
             path: path.clone(),
@@ -316,6 +333,7 @@ fn context(kit: &Kit, ix: usize, address: SocketAddr, clock: &Arc<dyn Clock>) ->
     let mut path = kit.paths[ix].clone();
     path.settings.entry("addr".to_owned()).or_insert(SettingValue::Text(address.to_string()));
     LinkContext {
+        sealed: kit.sealed,
         device: DeviceId::from(["alpha", "beta"][ix]),
         points: points(),
         path,
@@ -592,7 +610,7 @@ async fn expect_gone(kit: &Kit, link: &mut Connection, silence: Option<(&Played,
             false
         }
         // May have been on its way already; that requests fail is what counts.
-        Some(LinkEvent::Alive) => false,
+        Some(LinkEvent::Alive | LinkEvent::Sealed { .. }) => false,
         Some(LinkEvent::Closed(_)) => true,
         None => panic!("the link's events ended without saying why"),
     };

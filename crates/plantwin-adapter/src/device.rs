@@ -32,6 +32,9 @@ pub struct HostedDevice {
     pub path: PathSpec,
     /// How often it reports.
     pub period: Duration,
+    /// Whether it speaks in sealed envelopes only: no bare value of it is served, and its writes
+    /// come sealed through [`DeviceMessage::Exchange`].
+    pub sealed: bool,
 }
 
 /// A running server of devices. Dropping it ends it.
@@ -84,6 +87,19 @@ impl Measurement {
 pub trait Outlet: Send {
     /// Sends or offers a measurement. While the outlet is down it is silently dropped.
     fn publish<'a>(&'a mut self, m: &'a Measurement) -> BoxFuture<'a, Result<(), LinkError>>;
+
+    /// Sends or offers a sealed envelope, as [`Self::publish`] does a measurement; each must
+    /// arrive on its own, in order, none in place of another as far as the protocol can.
+    ///
+    /// # Errors
+    /// [`LinkError::Unsupported`] where the protocol cannot carry it.
+    fn publish_sealed<'a>(
+        &'a mut self,
+        envelope: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), LinkError>> {
+        let _ = envelope;
+        Box::pin(async { Err(LinkError::Unsupported("sealed envelopes".into())) })
+    }
 
     /// Takes the path down (the device falls silent and answers nothing on it) or up again.
     fn set_up(&mut self, up: bool) -> BoxFuture<'_, Result<(), LinkError>>;

@@ -24,7 +24,9 @@ pub use clock::{ManualClock, SystemClock};
 pub use device::{DeviceMessage, DevicePort, Host, HostRequest, HostedDevice, Measurement, Outlet};
 pub use error::LinkError;
 pub use forward::{ForwardContext, ForwardRecord, Outbound, Sink};
-pub use link::{Connection, Control, Frame, LinkContext, LinkEvent, PointWrite, Sample, Tasks};
+pub use link::{
+    Connection, Control, Frame, LinkContext, LinkEvent, PointWrite, SEALED_LIMIT, Sample, Tasks,
+};
 pub use registry::Registry;
 pub use schema::{ProtocolSchema, SettingKind, SettingSchema};
 pub use traffic::{Traffic, TrafficSnapshot};

@@ -31,6 +31,9 @@ pub struct LinkContext {
     /// can acknowledge does so only when told ([`Control::confirm`]), and asks for what was not
     /// acknowledged before; one whose protocol cannot goes on as always.
     pub delivery: Delivery,
+    /// Whether the device speaks in sealed envelopes only ([`LinkEvent::Sealed`]): the adapter
+    /// then listens for those and takes no bare values.
+    pub sealed: bool,
 }
 
 /// A link that is up. Dropping it closes the connection and ends its tasks.
@@ -63,6 +66,9 @@ impl Tasks {
     }
 }
 
+/// Longest sealed envelope that adapters carry, in bytes.
+pub const SEALED_LIMIT: usize = 4096;
+
 /// What a link reports.
 #[derive(Clone, PartialEq, Debug)]
 pub enum LinkEvent {
@@ -75,6 +81,15 @@ pub enum LinkEvent {
         frame: Frame,
         /// Names them in [`Control::confirm`].
         receipt: u64,
+    },
+    /// A sealed envelope arrived; whoever holds the session opens it.
+    Sealed {
+        /// When the adapter had it in hand.
+        received: Timestamp,
+        /// The envelope, at most [`SEALED_LIMIT`] bytes; nothing in it was checked.
+        envelope: Vec<u8>,
+        /// As in [`Self::Durable`], where delivery is durable and the protocol can acknowledge.
+        receipt: Option<u64>,
     },
     /// The device confirmed that nothing changed (a keep-alive of a subscription that reports by
     /// exception): its last values still hold.

@@ -7,8 +7,8 @@
 //!
 //! What this does not do, and what is planned for it:
 //! - the session is authenticated at its start only and yields no keys, and the gateway does not
-//!   prove itself to the device: the Noise handshake of PWS/1 replaces the exchange and mixes a
-//!   secret derived from the token into it;
+//!   prove itself to the device: [`pws`] does both, and mixes a secret that belongs to the token
+//!   into its handshake;
 //! - whoever may call [`Authority::enrol`] may enrol anything: vouchers, single use and bound to
 //!   device and zone, come before it;
 //! - the issuer's key is the root of trust and lies in this process: an offline root will sign
@@ -36,6 +36,11 @@
 mod agent;
 mod authority;
 mod error;
+pub mod native;
+pub mod policy;
+pub mod pws;
+pub mod registry;
+pub mod service;
 mod token;
 mod verifier;
 mod wire;

@@ -5,17 +5,20 @@
 //! the rest of long answers, and knows when to ask again. Absent: sockets, tasks and waiting
 //! (see `link`).
 
+mod transfer;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use coap_lite::{
     CoapOption, MessageClass, MessageType, Packet, RequestType, ResponseType,
     block_handler::BlockValue,
 };
-use plantwin_adapter::{Frame, LinkError, LinkEvent, Sample};
+use plantwin_adapter::{Frame, LinkError, LinkEvent, SEALED_LIMIT, Sample};
 use plantwin_model::{Flaw, PointSpec, Timestamp};
 use smallvec::SmallVec;
 use tokio::{sync::oneshot, time::Instant};
 
+use self::transfer::Transfer;
 use crate::{
     config::{Content, Path, Resource},
     message::{self, ACK_TIMEOUT, BLOCK, Dice, Due, Transmission},
@@ -33,7 +36,7 @@ const REMEMBERED: usize = 64;
 
 /// A request of the control.
 pub(crate) struct Command {
-    /// PUT or POST.
+    /// PUT, or POST for session bytes.
     pub(crate) method: RequestType,
     /// Where.
     pub(crate) path: Path,
@@ -92,6 +95,18 @@ enum Purpose {
     Resource(usize),
     Block(Assembly),
     Command(oneshot::Sender<Result<Packet, LinkError>>),
+    Transfer(Box<Transfer>),
+}
+
+impl Purpose {
+    /// Whoever waits for the answer, if it is a request of the control.
+    fn asker(&self) -> Option<&oneshot::Sender<Result<Packet, LinkError>>> {
+        match self {
+            Self::Command(reply) => Some(reply),
+            Self::Transfer(transfer) => Some(&transfer.reply),
+            Self::Resource(_) | Self::Block(_) => None,
+        }
+    }
 }
 
 struct Exchange {
@@ -159,8 +174,7 @@ impl Client {
 
     /// Whether there is room for another [`Command`].
     pub(crate) fn takes_commands(&self) -> bool {
-        let commands = self.exchanges.iter().filter(|e| matches!(e.purpose, Purpose::Command(_)));
-        commands.count() < COMMANDS
+        self.exchanges.iter().filter(|e| e.purpose.asker().is_some()).count() < COMMANDS
     }
 
     /// When [`tick`](Self::tick) has something to do.
@@ -180,7 +194,7 @@ impl Client {
         let mut ix = 0;
         while ix < self.exchanges.len() {
             let exchange = &mut self.exchanges[ix];
-            let abandoned = matches!(&exchange.purpose, Purpose::Command(r) if r.is_closed());
+            let abandoned = exchange.purpose.asker().is_some_and(oneshot::Sender::is_closed);
             let due = exchange.transmission.as_mut().map_or(Due::Nothing, |t| t.poll(now));
             if abandoned || due == Due::GivenUp || now >= exchange.deadline {
                 let exchange = self.exchanges.swap_remove(ix);
@@ -210,6 +224,9 @@ impl Client {
 
     /// Sends a request of the control.
     pub(crate) fn command(&mut self, command: Command, now: Instant, out: &mut Vec<Vec<u8>>) {
+        if command.method == RequestType::Post {
+            return self.transfer(command, now, out);
+        }
         let token = self.dice.token();
         let id = self.id();
         let mut packet = message::request(command.method, &command.path, id, &token);
@@ -319,6 +336,10 @@ impl Client {
                 let _ = reply.send(Ok(packet));
                 None
             }
+            (Some(Purpose::Transfer(transfer)), _) => {
+                self.transferred(transfer, packet, now, out);
+                None
+            }
             (Some(Purpose::Block(assembly)), _) => {
                 self.block(assembly, &packet, now, received, out)
             }
@@ -365,9 +386,9 @@ impl Client {
                 self.fetch_block(assembly, &block, now, out);
                 None
             }
-            Ok(None) => Some(self.deliver(ix, &packet.payload, received)),
-            Ok(Some(block)) if block.num == 0 => Some(self.deliver(ix, &packet.payload, received)),
-            _ => Some(LinkEvent::Frame(self.all_bad(ix, Flaw::Malformed, received))),
+            Ok(None) => self.deliver(ix, &packet.payload, received),
+            Ok(Some(block)) if block.num == 0 => self.deliver(ix, &packet.payload, received),
+            _ => self.all_bad(ix, Flaw::Malformed, received),
         }
     }
 
@@ -411,23 +432,33 @@ impl Client {
         }
         assembly.body.extend_from_slice(&packet.payload);
         if !block.more {
-            return Some(self.deliver(of, &assembly.body, received));
+            return self.deliver(of, &assembly.body, received);
         }
         if packet.payload.len() != block.size() || assembly.body.len() > BODY_LIMIT - BLOCK {
-            return Some(LinkEvent::Frame(self.all_bad(of, Flaw::Malformed, received)));
+            return self.all_bad(of, Flaw::Malformed, received);
         }
         self.fetch_block(assembly, &block, now, out);
         None
     }
 
     /// Makes an event of a whole body.
-    fn deliver(&mut self, ix: usize, body: &[u8], received: Timestamp) -> LinkEvent {
+    fn deliver(&mut self, ix: usize, body: &[u8], received: Timestamp) -> Option<LinkEvent> {
         let subscription = &mut self.subscriptions[ix];
         let (sequence, samples) = match &subscription.resource.content {
             Content::Native(wanted) => match payload::decode(body, &self.points, wanted) {
                 Some(native) => (native.sequence, native.samples),
-                None => return LinkEvent::Frame(self.all_bad(ix, Flaw::Malformed, received)),
+                None => return self.all_bad(ix, Flaw::Malformed, received),
             },
+            // Nothing has been sealed since it was last asked.
+            Content::Sealed if body.is_empty() => return Some(LinkEvent::Alive),
+            Content::Sealed if body.len() > SEALED_LIMIT => {
+                tracing::debug!(endpoint = %self.endpoint, bytes = body.len(), "not an envelope");
+                return None;
+            }
+            Content::Sealed => {
+                let envelope = body.to_vec();
+                return Some(LinkEvent::Sealed { received, envelope, receipt: None });
+            }
             Content::Points(points) => {
                 let decode = |(point, pointer): &(_, Option<String>)| {
                     payload::decode_point(body, *point, pointer.as_deref())
@@ -438,9 +469,9 @@ impl Client {
         let known = sequence.is_some() && sequence == subscription.sequence;
         subscription.sequence = sequence;
         if samples.is_empty() || known {
-            return LinkEvent::Alive;
+            return Some(LinkEvent::Alive);
         }
-        LinkEvent::Frame(Frame { received, sequence, samples })
+        Some(LinkEvent::Frame(Frame { received, sequence, samples }))
     }
 
     /// A resource that answers with an error: its points have no value, and it is tried again.
@@ -452,7 +483,7 @@ impl Client {
         received: Timestamp,
     ) -> Option<LinkEvent> {
         self.lost(ix, &reason, now);
-        self.up.then(|| LinkEvent::Frame(self.all_bad(ix, Flaw::DeviceReported, received)))
+        if self.up { self.all_bad(ix, Flaw::DeviceReported, received) } else { None }
     }
 
     fn lost(&mut self, ix: usize, reason: &str, now: Instant) {
@@ -460,17 +491,24 @@ impl Client {
         (subscription.observing, subscription.fresh, subscription.failed) = (false, None, true);
         subscription.next = now + self.times.quiet(None);
         if !self.up && self.subscriptions.iter().all(|s| s.failed) {
-            let path = self.subscriptions[ix].resource.path.join("/");
-            self.failure = Some(LinkError::Refused(format!("GET /{path}: {reason}")));
+            let Resource { path, content, .. } = &self.subscriptions[ix].resource;
+            let what = format!("GET /{}: {reason}", path.join("/"));
+            self.failure = Some(match content {
+                Content::Sealed => LinkError::Unsupported(format!("sealed telemetry ({what})")),
+                _ => LinkError::Refused(what),
+            });
         }
     }
 
-    fn all_bad(&self, ix: usize, flaw: Flaw, received: Timestamp) -> Frame {
+    /// Says of all points of a resource that they have no value. Of sealed ones nobody here can
+    /// say anything.
+    fn all_bad(&self, ix: usize, flaw: Flaw, received: Timestamp) -> Option<LinkEvent> {
         let samples: SmallVec<[Sample; 4]> = match &self.subscriptions[ix].resource.content {
             Content::Native(points) => points.iter().map(|&p| payload::bad(p, flaw)).collect(),
             Content::Points(points) => points.iter().map(|(p, _)| payload::bad(*p, flaw)).collect(),
+            Content::Sealed => return None,
         };
-        Frame { received, sequence: None, samples }
+        Some(LinkEvent::Frame(Frame { received, sequence: None, samples }))
     }
 
     /// Nobody answered.
@@ -480,6 +518,9 @@ impl Client {
         match exchange.purpose {
             Purpose::Command(reply) => {
                 let _ = reply.send(Err(error));
+            }
+            Purpose::Transfer(transfer) => {
+                let _ = transfer.reply.send(Err(error));
             }
             Purpose::Resource(_) | Purpose::Block(_) if self.heard <= exchange.begun => {
                 self.failure = Some(error);
@@ -494,6 +535,9 @@ impl Client {
         match purpose {
             Purpose::Command(reply) => {
                 let _ = reply.send(Err(LinkError::Refused(reason.to_owned())));
+            }
+            Purpose::Transfer(transfer) => {
+                let _ = transfer.reply.send(Err(LinkError::Refused(reason.to_owned())));
             }
             Purpose::Resource(ix) | Purpose::Block(Assembly { of: ix, .. }) => {
                 self.lost(ix, reason, now);
@@ -558,11 +602,16 @@ pub(crate) fn handle_any_datagram(bytes: &[u8]) {
         resource(Content::Native(vec![point])),
         resource(Content::Points(vec![(point, Some("/a".to_owned()))])),
         resource(Content::Points(vec![(point, None)])),
+        resource(Content::Sealed),
     ];
     let times = Times { period: Duration::from_secs(1), timeout: Duration::from_secs(1) };
     let mut client = Client::new(Arc::new([]), resources, String::new(), times, now);
     let mut out = Vec::new();
     client.tick(now, &mut out);
+    let (reply, _kept) = oneshot::channel();
+    let (path, payload) = (vec!["a".to_owned()], vec![0; 2 * BLOCK]);
+    let command = Command { method: RequestType::Post, path, format: 0, payload, reply };
+    client.command(command, now, &mut out);
     client.datagram(bytes, now, Timestamp(0), &mut out);
     // The same as an answer to each of its requests, so that the token lets it through.
     for ix in 0..client.subscriptions.len() {
@@ -572,6 +621,14 @@ pub(crate) fn handle_any_datagram(bytes: &[u8]) {
             client.datagram(&bytes, now, Timestamp(0), &mut out);
         }
         client.deliver(ix, bytes, Timestamp(0));
+    }
+    let open: Vec<_> = client.exchanges.iter().map(|e| (e.id, e.token.clone())).collect();
+    for (id, token) in open {
+        if let Ok(mut packet) = message::parse(bytes) {
+            packet.header.message_id = id;
+            packet.set_token(token);
+            client.datagram(&message::bytes(&packet), now, Timestamp(0), &mut out);
+        }
     }
     client.tick(now + Duration::from_secs(10), &mut out);
 }

@@ -7,8 +7,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use plantwin_adapter::{LinkError, ProtocolSchema, SettingKind, SettingSchema};
 use plantwin_model::{DeviceId, PathSpec, PointIx, PointSpec, SettingValue};
 
+use crate::secret::LONGEST_IDENTITY;
+
 /// Port of `coap://` (RFC 7252 §6.1).
-const DEFAULT_PORT: u16 = 5683;
+const PORT: u16 = 5683;
+/// Port of `coaps://` (RFC 7252 §6.2).
+const SECURE_PORT: u16 = 5684;
 /// Longest segment of a path, bytes (RFC 7252 §5.10).
 const SEGMENT: usize = 255;
 
@@ -19,12 +23,22 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
         SettingSchema {
             key: "addr",
             kind: SettingKind::Text,
-            help: "where the device listens: host:port or coap://host:port; default port 5683",
+            help: "where the device listens: host:port, coap://host:port or, with DTLS, coaps://host:port; default port 5683, with DTLS 5684",
         },
         SettingSchema {
             key: "path",
             kind: SettingKind::Text,
             help: "base path of its resources, e.g. \"lab/tank1\"; default the device's name",
+        },
+        SettingSchema {
+            key: "psk_identity",
+            kind: SettingKind::Text,
+            help: "speak DTLS 1.2 with a pre-shared key (TLS_PSK_WITH_AES_128_CCM_8): the name of that key; needs psk_file",
+        },
+        SettingSchema {
+            key: "psk_file",
+            kind: SettingKind::Text,
+            help: "file with the pre-shared key in hexadecimal, 16 to 64 bytes, readable by its owner only (mode 0600); needs psk_identity",
         },
     ],
     point_settings: &[
@@ -69,6 +83,8 @@ pub(crate) enum Content {
     Native(Vec<PointIx>),
     /// One or more points, with the JSON pointer or as text.
     Points(Vec<PointAt>),
+    /// Sealed envelopes, each a notification of its own.
+    Sealed,
 }
 
 /// A resource that is read.
@@ -94,16 +110,23 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads the settings.
+    /// Reads the settings. A `sealed` device has one resource, whatever else is mapped, and
+    /// nothing can be written.
     pub(crate) fn new(
         device: &DeviceId,
         points: &Arc<[PointSpec]>,
         path: &PathSpec,
+        sealed: bool,
     ) -> Result<Self, LinkError> {
         if let Some((key, problem)) = validate(path).into_iter().next() {
             return Err(LinkError::Settings(format!("{key}: {problem}")));
         }
         let base = segments(path.text("path").unwrap_or(device.as_str()));
+        if sealed {
+            let path = below(&base, "sealed");
+            let resources = vec![Resource { path, content: Content::Sealed, observe: true }];
+            return Ok(Self { base, resources, set: Vec::new() });
+        }
         let mut native = Vec::new();
         let mut own: BTreeMap<(Path, bool), Vec<PointAt>> = BTreeMap::new();
         let mut set = Vec::new();
@@ -113,8 +136,7 @@ impl Config {
                 Some(SettingValue::Flag(observe)) => *observe,
                 _ => true,
             };
-            let mut write = base.clone();
-            write.push(point.name.to_string());
+            let mut write = below(&base, &point.name);
             if let Some(at) = path.point_text(ix, "path") {
                 let pointer = path.point_text(ix, "json").map(str::to_owned);
                 write = segments(at);
@@ -139,17 +161,30 @@ impl Config {
 
     /// Where session bytes go.
     pub(crate) fn session(&self) -> Path {
-        let mut path = self.base.clone();
-        path.push("session".to_owned());
-        path
+        below(&self.base, "session")
     }
 }
 
-/// `host:port` of an address setting.
-pub(crate) fn endpoint(addr: &str) -> Result<String, String> {
+fn below(base: &Path, segment: &str) -> Path {
+    let mut path = base.clone();
+    path.push(segment.to_owned());
+    path
+}
+
+/// `host:port` of an address setting; `psk` says whether the path has a key for DTLS, which the
+/// scheme must agree with.
+pub(crate) fn endpoint(addr: &str, psk: bool) -> Result<String, String> {
     let host = match addr.split_once("://") {
-        Some(("coap", rest)) => rest.strip_suffix('/').unwrap_or(rest),
-        Some((scheme, _)) => return Err(format!("\"{scheme}\" is not supported, only coap://")),
+        Some(("coap", _)) if psk => {
+            return Err("with psk_identity the scheme is coaps://, not coap://".to_owned());
+        }
+        Some(("coaps", _)) if !psk => {
+            return Err("coaps:// needs psk_identity and psk_file beside it".to_owned());
+        }
+        Some(("coap" | "coaps", rest)) => rest.strip_suffix('/').unwrap_or(rest),
+        Some((scheme, _)) => {
+            return Err(format!("\"{scheme}\" is not supported, only coap:// and coaps://"));
+        }
         None => addr,
     };
     let (name, port) = match host.rsplit_once(':') {
@@ -163,13 +198,19 @@ pub(crate) fn endpoint(addr: &str) -> Result<String, String> {
         return Err(format!("\"{addr}\" is not host:port"));
     }
     let port = match port {
-        None => DEFAULT_PORT,
+        None if psk => SECURE_PORT,
+        None => PORT,
         Some(port) => match port.parse() {
             Ok(0) | Err(_) => return Err(format!("\"{port}\" is not a port")),
             Ok(port) => port,
         },
     };
     if bare.contains(':') { Ok(format!("[{bare}]:{port}")) } else { Ok(format!("{bare}:{port}")) }
+}
+
+/// Whether a path speaks DTLS.
+pub(crate) fn has_psk(path: &PathSpec) -> bool {
+    path.text("psk_identity").is_some()
 }
 
 /// Segments of a path; empty ones count for nothing.
@@ -194,8 +235,21 @@ fn check_path(path: &str) -> Option<String> {
 
 fn validate(path: &PathSpec) -> Vec<(String, String)> {
     let mut problems = Vec::new();
-    if let Some(Err(problem)) = path.text("addr").map(endpoint) {
+    if let Some(Err(problem)) = path.text("addr").map(|a| endpoint(a, has_psk(path))) {
         problems.push(("addr".to_owned(), problem));
+    }
+    for (key, other) in [("psk_identity", "psk_file"), ("psk_file", "psk_identity")] {
+        match path.text(key) {
+            Some("") => problems.push((key.to_owned(), "is empty".to_owned())),
+            Some(_) if path.text(other).is_none() => {
+                problems.push((key.to_owned(), format!("needs {other} beside it")));
+            }
+            _ => {}
+        }
+    }
+    if path.text("psk_identity").is_some_and(|i| i.len() > LONGEST_IDENTITY) {
+        let problem = format!("is longer than {LONGEST_IDENTITY} bytes (RFC 4279 §5.3)");
+        problems.push(("psk_identity".to_owned(), problem));
     }
     if let Some(problem) = path.text("path").and_then(check_path) {
         problems.push(("path".to_owned(), problem));
@@ -221,7 +275,7 @@ fn validate(path: &PathSpec) -> Vec<(String, String)> {
 }
 
 fn addresses(device: &str, path: &PathSpec) -> Vec<String> {
-    let host = path.text("addr").and_then(|a| endpoint(a).ok()).unwrap_or_default();
+    let host = path.text("addr").and_then(|a| endpoint(a, has_psk(path)).ok()).unwrap_or_default();
     let base = segments(path.text("path").unwrap_or(device)).join("/");
     let mut all = vec![format!("{host}/{base}")];
     for &point in path.points.keys() {

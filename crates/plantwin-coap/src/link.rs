@@ -2,7 +2,7 @@
 //!
 //! Absent: the protocol itself (see `client`).
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use coap_lite::{Packet, RequestType};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -11,7 +11,6 @@ use plantwin_adapter::{
 };
 use plantwin_model::Clock;
 use tokio::{
-    net::UdpSocket,
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
 };
@@ -19,31 +18,36 @@ use tokio::{
 use crate::{
     client::{self, Client, Command, Times},
     config::{self, Config, Path},
-    message::{self, DATAGRAM},
+    message::{self, SESSION_LIMIT},
     payload,
+    secret::Psk,
+    wire::Wire,
 };
 
 /// Events that wait for their reader; when they are as many, the socket is not read.
 const EVENTS: usize = 256;
-/// Longest session message, bytes.
-const SESSION_LIMIT: usize = 4 * 1024;
 
 /// Connects, and resolves when the device has answered.
 pub(crate) async fn connect(context: LinkContext) -> Result<Connection, LinkError> {
-    let config = Config::new(&context.device, &context.points, &context.path)?;
+    let config = Config::new(&context.device, &context.points, &context.path, context.sealed)?;
     let addr = context.path.text("addr");
     let addr = addr.ok_or_else(|| LinkError::Settings("addr is missing".to_owned()))?;
-    let endpoint = config::endpoint(addr).map_err(|e| LinkError::Settings(format!("addr: {e}")))?;
+    let psk = Psk::of(&context.path)?;
+    let endpoint = config::endpoint(addr, psk.is_some());
+    let endpoint = endpoint.map_err(|e| LinkError::Settings(format!("addr: {e}")))?;
     let limit = context.timeout;
     let late = |endpoint: &str| LinkError::Timeout {
         endpoint: endpoint.to_owned(),
         millis: limit.as_millis() as u64,
     };
+    let traffic = Arc::new(Traffic::default());
     // A name may take a while to be found.
-    let opened = timeout(limit, open(&endpoint)).await;
-    let (socket, peer) = opened.unwrap_or_else(|_| Err(late(&endpoint)))?;
-    let endpoint =
-        if endpoint == peer.to_string() { endpoint } else { format!("{endpoint} ({peer})") };
+    let opened = timeout(limit, Wire::open(&endpoint, Arc::clone(&traffic), limit)).await;
+    let mut wire = opened.unwrap_or_else(|_| Err(late(&endpoint)))?;
+    if let Some(psk) = psk {
+        wire.secure(psk, limit).await?;
+    }
+    let endpoint = wire.endpoint().to_owned();
 
     let times = Times {
         period: context.period.div_f64(context.clock.speed().max(1e-6)),
@@ -57,13 +61,12 @@ pub(crate) async fn connect(context: LinkContext) -> Result<Connection, LinkErro
         times,
         Instant::now(),
     );
-    let traffic = Arc::new(Traffic::default());
     let (events_tx, events) = mpsc::channel(EVENTS);
     let (commands, commands_rx) = mpsc::channel(client::COMMANDS);
     let (ready_tx, ready) = oneshot::channel();
     let driver = Driver {
         client,
-        wire: Wire { socket, traffic: Arc::clone(&traffic), patience: limit },
+        wire,
         endpoint: endpoint.clone(),
         clock: context.clock,
         commands: commands_rx,
@@ -77,52 +80,12 @@ pub(crate) async fn connect(context: LinkContext) -> Result<Connection, LinkErro
     let control = Arc::new(CoapControl {
         commands,
         set: config.set.into(),
+        sealed: context.sealed,
         session,
         timeout: times.timeout,
         endpoint: endpoint.clone(),
     });
     Ok(Connection { events, control, traffic, endpoint, tasks })
-}
-
-async fn open(endpoint: &str) -> Result<(UdpSocket, SocketAddr), LinkError> {
-    let fail = |error: std::io::Error| unreachable(endpoint, &error);
-    let mut found = tokio::net::lookup_host(endpoint).await.map_err(fail)?;
-    let none = || LinkError::Unreachable {
-        endpoint: endpoint.to_owned(),
-        cause: "the name has no address".to_owned(),
-    };
-    let peer = found.next().ok_or_else(none)?;
-    let local = if peer.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(local).await.map_err(fail)?;
-    // Connected, so that the kernel drops strangers and reports an unreachable port.
-    socket.connect(peer).await.map_err(fail)?;
-    Ok((socket, peer))
-}
-
-fn unreachable(endpoint: &str, error: &std::io::Error) -> LinkError {
-    LinkError::Unreachable {
-        endpoint: endpoint.to_owned(),
-        cause: error.to_string().to_lowercase(),
-    }
-}
-
-/// The socket, with every byte counted.
-struct Wire {
-    socket: UdpSocket,
-    traffic: Arc<Traffic>,
-    /// Longest wait for the system to take a datagram.
-    patience: Duration,
-}
-
-impl Wire {
-    async fn send(&self, out: &mut Vec<Vec<u8>>) -> std::io::Result<()> {
-        for bytes in out.drain(..) {
-            let sent = timeout(self.patience, self.socket.send(&bytes)).await;
-            sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
-            self.traffic.down(bytes.len());
-        }
-        Ok(())
-    }
 }
 
 struct Driver {
@@ -157,7 +120,6 @@ impl Driver {
         events: &mpsc::Sender<LinkEvent>,
         ready: &mut Option<oneshot::Sender<Result<(), LinkError>>>,
     ) -> Result<std::convert::Infallible, LinkError> {
-        let mut buffer = vec![0; DATAGRAM];
         let mut out = Vec::new();
         let mut permit = None;
         loop {
@@ -176,7 +138,7 @@ impl Driver {
             if listening {
                 self.client.tick(Instant::now(), &mut out);
             }
-            self.wire.send(&mut out).await.map_err(|e| unreachable(&self.endpoint, &e))?;
+            self.wire.send(&mut out).await?;
             if let Some(failure) = self.client.failure.take() {
                 return Err(failure);
             }
@@ -198,16 +160,10 @@ impl Driver {
                     permit = reserved.ok();
                     self.client.resume(Instant::now());
                 }
-                got = self.wire.socket.recv(&mut buffer), if listening => {
-                    let length = got.map_err(|e| unreachable(&self.endpoint, &e))?;
-                    self.wire.traffic.up(length);
-                    if length == buffer.len() {
-                        // Cut off by the kernel: what is left of it may mean something else.
-                        continue;
-                    }
+                got = self.wire.recv(), if listening => {
+                    let bytes = got?;
                     let received = self.clock.now();
-                    let bytes = &buffer[..length];
-                    let event = self.client.datagram(bytes, Instant::now(), received, &mut out);
+                    let event = self.client.datagram(&bytes, Instant::now(), received, &mut out);
                     if let (Some(event), Some(permit)) = (event, permit.take()) {
                         permit.send(event);
                     }
@@ -221,11 +177,8 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        for bytes in self.client.farewell() {
-            if self.wire.socket.try_send(&bytes).is_ok() {
-                self.wire.traffic.down(bytes.len());
-            }
-        }
+        let last = self.client.farewell();
+        self.wire.farewell(last);
     }
 }
 
@@ -233,6 +186,7 @@ impl Drop for Driver {
 struct CoapControl {
     commands: mpsc::Sender<Command>,
     set: Arc<[Path]>,
+    sealed: bool,
     session: Path,
     timeout: Duration,
     endpoint: String,
@@ -267,6 +221,10 @@ impl CoapControl {
 
 impl Control for CoapControl {
     fn write(&self, writes: Vec<PointWrite>) -> BoxFuture<'static, Result<(), LinkError>> {
+        if self.sealed {
+            let what = "bare writes, it takes them sealed";
+            return std::future::ready(Err(LinkError::Unsupported(what.to_owned()))).boxed();
+        }
         let unknown = writes.iter().find(|w| self.set.get(w.point.index()).is_none());
         if let Some(write) = unknown {
             let error = LinkError::Unsupported(format!("point {}", write.point.0));

@@ -18,8 +18,12 @@ use tokio::time::Instant;
 
 /// Longest payload of one message, bytes (RFC 7252 §4.6); longer bodies go in blocks.
 pub(crate) const BLOCK: usize = 1024;
-/// Largest datagram that is read, bytes: session bytes (4 KiB) with room for options.
+/// Longest session bytes, each way.
+pub(crate) const SESSION_LIMIT: usize = 4 * 1024;
+/// Largest datagram that is read, bytes: others may send long bodies whole.
 pub(crate) const DATAGRAM: usize = 8 * 1024;
+/// Names the blocks that belong to one request (RFC 9175 §3); elective.
+pub(crate) const REQUEST_TAG: CoapOption = CoapOption::Unknown(292);
 /// `ACK_TIMEOUT` (RFC 7252 §4.8).
 pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// `MAX_RETRANSMIT` (RFC 7252 §4.8).
@@ -110,7 +114,16 @@ pub(crate) fn path(packet: &Packet) -> Option<String> {
 
 /// The Block2 option (RFC 7959 §2.2): `Err` if it is there but makes no sense.
 pub(crate) fn block2(packet: &Packet) -> Result<Option<BlockValue>, ()> {
-    match packet.get_first_option_as::<BlockValue>(CoapOption::Block2) {
+    block(packet, CoapOption::Block2)
+}
+
+/// The Block1 option, likewise.
+pub(crate) fn block1(packet: &Packet) -> Result<Option<BlockValue>, ()> {
+    block(packet, CoapOption::Block1)
+}
+
+fn block(packet: &Packet, option: CoapOption) -> Result<Option<BlockValue>, ()> {
+    match packet.get_first_option_as::<BlockValue>(option) {
         None => Ok(None),
         Some(Ok(block)) if block.size_exponent < 7 => Ok(Some(block)),
         Some(_) => Err(()),

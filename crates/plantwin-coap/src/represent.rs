@@ -42,8 +42,9 @@ pub(crate) fn encode_path(path: &str) -> String {
     out
 }
 
-/// Refuses what must be understood but is not (RFC 7252 §5.4.1).
-pub(crate) fn critical(packet: &Packet) -> Result<(), (ResponseType, &'static str)> {
+/// Refuses what must be understood but is not (RFC 7252 §5.4.1). A request in several `blocks` is
+/// understood by some resources only.
+pub(crate) fn critical(packet: &Packet, blocks: bool) -> Result<(), (ResponseType, &'static str)> {
     for (&number, values) in packet.options() {
         match CoapOption::from(number) {
             _ if number % 2 == 0 || values.is_empty() => {}
@@ -53,6 +54,7 @@ pub(crate) fn critical(packet: &Packet) -> Result<(), (ResponseType, &'static st
             | CoapOption::UriQuery
             | CoapOption::Accept
             | CoapOption::Block2 => {}
+            CoapOption::Block1 if blocks => {}
             CoapOption::Block1 => {
                 let block = packet.get_first_option_as::<BlockValue>(CoapOption::Block1);
                 if !matches!(block, Some(Ok(BlockValue { num: 0, more: false, .. }))) {

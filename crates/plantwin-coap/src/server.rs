@@ -2,13 +2,18 @@
 //! datagrams and times in, datagrams out.
 //!
 //! It answers reads, hands writes and session bytes over and answers them later, keeps
-//! observers and finds dead ones, and does a doubled write once. Absent: sockets, tasks and
-//! waiting (see `device`).
+//! observers and finds dead ones, and does a doubled write once. A device with a pre-shared key is
+//! there for those only who have proven that key. Absent: sockets, tasks and waiting (see
+//! `device`), DTLS itself (see `doors`).
+
+mod blocks;
+mod fuzz;
+mod list;
+mod peer;
+mod sealed;
 
 use std::{
     collections::{HashMap, VecDeque},
-    fmt::Write as _,
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -16,17 +21,23 @@ use std::{
 use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType, ResponseType};
 use plantwin_adapter::{DeviceMessage, HostedDevice, LinkError, Measurement, Sample, Traffic};
 use plantwin_model::{Access, PointIx, PointSpec};
-use serde_json::{Map, Value};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
+#[cfg(test)]
+pub(crate) use self::sealed::KEPT;
+use self::{
+    blocks::{Blocks, Incoming, Session},
+    sealed::{Envelopes, Progress},
+};
+pub(crate) use self::{fuzz::handle_any_datagram, peer::Peer};
 use crate::{
     config::{Config, Content},
     message::{self, ACK_TIMEOUT, BLOCK, Dice, Due, EXCHANGE_LIFETIME, Transmission},
     payload,
-    represent::{critical, encode_path, is_text, place, problem, represent},
+    represent::{critical, problem, represent},
 };
 
 /// Observers of one resource; who comes later is answered, but not notified.
@@ -44,9 +55,11 @@ const PENDING: usize = 256;
 const ACK_AFTER: Duration = Duration::from_millis(500);
 /// Clients whose message ids are kept.
 const PEERS: usize = 4096;
+/// Place of a sealed device's envelopes among its resources: it has no other.
+const SEALED: usize = 0;
 
 /// Datagrams to be sent.
-pub(crate) type Outgoing = Vec<(SocketAddr, Vec<u8>)>;
+pub(crate) type Outgoing = Vec<(Peer, Vec<u8>)>;
 
 /// What a device is asked, and will answer under this number.
 pub(crate) struct Ask {
@@ -68,7 +81,7 @@ pub(crate) enum Reply {
 pub(crate) type Answer = Result<(ResponseType, Vec<u8>), (ResponseType, String)>;
 
 struct Observer {
-    at: SocketAddr,
+    at: Peer,
     token: Vec<u8>,
     unconfirmed: u8,
     confirmed: Instant,
@@ -76,6 +89,8 @@ struct Observer {
     recent: VecDeque<u16>,
     /// A confirmable notification is under way.
     in_flight: bool,
+    /// How far it has come with sealed envelopes.
+    progress: Progress,
 }
 
 struct Served {
@@ -86,6 +101,10 @@ struct Served {
 
 struct Device {
     base: String,
+    /// Number of its key; who has not proven it is not served.
+    key: Option<u16>,
+    /// Its envelopes, if it is sealed.
+    sealed: Option<Envelopes>,
     points: Arc<[PointSpec]>,
     up: bool,
     requests: mpsc::Sender<DeviceMessage>,
@@ -107,16 +126,17 @@ struct Flight {
 
 struct Pending {
     device: usize,
-    from: SocketAddr,
+    from: Peer,
     token: Vec<u8>,
     id: u16,
     confirmable: bool,
     acknowledged: bool,
     acknowledge_at: Instant,
+    session: Option<Session>,
 }
 
 struct Seen {
-    from: SocketAddr,
+    from: Peer,
     id: u16,
     at: Instant,
     /// What was answered; `None` while the device thinks.
@@ -130,24 +150,26 @@ pub(crate) struct Server {
     reads: HashMap<String, (usize, usize)>,
     writes: HashMap<String, (usize, PointIx)>,
     sessions: HashMap<String, usize>,
-    flights: HashMap<(SocketAddr, u16), Flight>,
+    flights: HashMap<(Peer, u16), Flight>,
     pending: HashMap<u64, Pending>,
     asked: u64,
     seen: VecDeque<Seen>,
-    ids: HashMap<SocketAddr, u16>,
+    blocks: Blocks,
+    ids: HashMap<Peer, u16>,
     dice: Dice,
 }
 
 impl Server {
-    /// Adds a device.
+    /// Adds a device; `key` is the number of the one that its clients must have proven.
     pub(crate) fn add(
         &mut self,
         hosted: &HostedDevice,
+        key: Option<u16>,
         speed: f64,
         requests: mpsc::Sender<DeviceMessage>,
         traffic: Arc<Traffic>,
     ) -> Result<(), LinkError> {
-        let config = Config::new(&hosted.device, &hosted.points, &hosted.path)?;
+        let config = Config::new(&hosted.device, &hosted.points, &hosted.path, hosted.sealed)?;
         let device = self.devices.len();
         let base = config.base.join("/");
         let mut resources: Vec<Served> = Vec::new();
@@ -186,6 +208,8 @@ impl Server {
         let max_age = (period * 3).max(Duration::from_secs(5)).as_secs_f64().ceil();
         self.devices.push(Device {
             base,
+            key,
+            sealed: hosted.sealed.then(Envelopes::default),
             points: Arc::clone(&hosted.points),
             up: true,
             requests,
@@ -203,7 +227,7 @@ impl Server {
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let flights = self.flights.values().map(|f| f.transmission.due);
         let open = self.pending.values().filter(|p| p.confirmable && !p.acknowledged);
-        flights.chain(open.map(|p| p.acknowledge_at)).min()
+        flights.chain(open.map(|p| p.acknowledge_at)).chain(self.fetches()).min()
     }
 
     /// Sends again what was not acknowledged, and acknowledges what takes long.
@@ -213,7 +237,8 @@ impl Server {
             match flight.transmission.poll(now) {
                 Due::Nothing => {}
                 Due::Again => {
-                    self.devices[flight.device].traffic.up(flight.transmission.bytes.len());
+                    let length = to.on_the_wire(flight.transmission.bytes.len());
+                    self.devices[flight.device].traffic.up(length);
                     out.push((to, flight.transmission.bytes.clone()));
                 }
                 Due::GivenUp => dead.push((to, id)),
@@ -232,9 +257,13 @@ impl Server {
                 if let Some(seen) = self.seen.iter_mut().find(is) {
                     seen.answer = Some(bytes.clone());
                 }
-                self.devices[pending.device].traffic.up(bytes.len());
+                let length = pending.from.on_the_wire(bytes.len());
+                self.devices[pending.device].traffic.up(length);
                 out.push((pending.from, bytes));
             }
+        }
+        for device in 0..self.devices.len() {
+            self.pump(device, now, out);
         }
     }
 
@@ -246,7 +275,8 @@ impl Server {
         now: Instant,
         out: &mut Outgoing,
     ) {
-        let Some(d) = self.devices.get_mut(device).filter(|d| d.up) else { return };
+        let plain = |d: &&mut Device| d.up && d.sealed.is_none();
+        let Some(d) = self.devices.get_mut(device).filter(plain) else { return };
         d.number = (d.number + 1) & 0x00FF_FFFF;
         for sample in &measurement.samples {
             if let Some(slot) = d.latest.get_mut(sample.point.index()) {
@@ -255,6 +285,7 @@ impl Server {
         }
         let touched = |content: &Content| match content {
             Content::Native(_) => true,
+            Content::Sealed => false,
             Content::Points(points) => {
                 points.iter().any(|(p, _)| measurement.samples.iter().any(|s| s.point == *p))
             }
@@ -281,10 +312,22 @@ impl Server {
         }
     }
 
+    /// Forgets a client that cannot be reached any more.
+    pub(crate) fn forget(&mut self, peer: Peer) {
+        for resource in self.devices.iter_mut().flat_map(|d| &mut d.resources) {
+            resource.observers.retain(|o| o.at != peer);
+        }
+        self.flights.retain(|(at, _), _| *at != peer);
+        self.pending.retain(|_, p| p.from != peer);
+        self.seen.retain(|s| s.from != peer);
+        self.blocks.forget(peer);
+        self.ids.remove(&peer);
+    }
+
     /// Takes a datagram from a client; may leave something to be asked of a device.
     pub(crate) fn datagram(
         &mut self,
-        from: SocketAddr,
+        from: Peer,
         bytes: &[u8],
         now: Instant,
         out: &mut Outgoing,
@@ -299,7 +342,10 @@ impl Server {
         let (kind, id) = (packet.header.get_type(), packet.header.message_id);
         match (kind, packet.header.code) {
             (MessageType::Acknowledgement | MessageType::Reset, _) => {
-                self.settled(from, id, kind == MessageType::Reset, bytes.len());
+                let settled = self.settled(from, id, kind == MessageType::Reset, bytes.len());
+                if let Some(device) = settled {
+                    self.pump(device, now, out);
+                }
                 None
             }
             (_, MessageClass::Request(method)) => {
@@ -323,7 +369,7 @@ impl Server {
         out: &mut Outgoing,
     ) {
         // Gone if the device's path went down meanwhile.
-        let Some(pending) = self.pending.remove(&number) else { return };
+        let Some(mut pending) = self.pending.remove(&number) else { return };
         let (code, body) = match answer {
             Ok((code, body)) => (code, body),
             Err((code, text)) => (code, text.into_bytes()),
@@ -332,7 +378,10 @@ impl Server {
         if message::class(&packet) == 2 && !body.is_empty() {
             message::set_number(&mut packet, CoapOption::ContentFormat, u32::from(message::OCTETS));
         }
-        packet.payload = body;
+        match pending.session.take().filter(|_| message::class(&packet) == 2) {
+            Some(session) => self.blocks.give(session, body, &mut packet, now),
+            None => packet.payload = body,
+        }
         if pending.confirmable && !pending.acknowledged {
             let bytes = self.reply(&pending, packet, out);
             let is = |s: &&mut Seen| s.from == pending.from && s.id == pending.id;
@@ -350,7 +399,7 @@ impl Server {
             MessageType::NonConfirmable
         });
         let bytes = message::bytes(&packet);
-        self.devices[pending.device].traffic.up(bytes.len());
+        self.devices[pending.device].traffic.up(pending.from.on_the_wire(bytes.len()));
         if confirmable {
             let transmission = Transmission::new(bytes.clone(), now, ACK_TIMEOUT, &mut self.dice);
             let flight = Flight { device: pending.device, observer: None, transmission };
@@ -359,8 +408,9 @@ impl Server {
         out.push((pending.from, bytes));
     }
 
-    /// A client acknowledged or reset a message of ours.
-    fn settled(&mut self, from: SocketAddr, id: u16, reset: bool, length: usize) {
+    /// A client acknowledged or reset a message of ours: of which device.
+    fn settled(&mut self, from: Peer, id: u16, reset: bool, length: usize) -> Option<usize> {
+        let length = from.on_the_wire(length);
         if let Some(flight) = self.flights.remove(&(from, id)) {
             self.devices[flight.device].traffic.down(length);
             if reset {
@@ -372,10 +422,10 @@ impl Server {
                     observer.in_flight = false;
                 }
             }
-            return;
+            return Some(flight.device);
         }
         if !reset {
-            return;
+            return None;
         }
         for device in &mut self.devices {
             for resource in &mut device.resources {
@@ -383,13 +433,14 @@ impl Server {
                 resource.observers.retain(|o| o.at != from || !o.recent.contains(&id));
                 if resource.observers.len() < before {
                     device.traffic.down(length);
-                    return;
+                    return None;
                 }
             }
         }
+        None
     }
 
-    fn forget_observer(&mut self, flight: &Flight, at: SocketAddr) {
+    fn forget_observer(&mut self, flight: &Flight, at: Peer) {
         if let Some((resource, token)) = &flight.observer {
             let observers = &mut self.devices[flight.device].resources[*resource].observers;
             observers.retain(|o| o.at != at || o.token != *token);
@@ -398,7 +449,7 @@ impl Server {
 
     fn request(
         &mut self,
-        from: SocketAddr,
+        from: Peer,
         method: RequestType,
         packet: &Packet,
         length: usize,
@@ -411,7 +462,7 @@ impl Server {
         let confirmable = packet.header.get_type() == MessageType::Confirmable;
         match device {
             Some(d) if !self.devices[d].up => return None,
-            Some(d) => self.devices[d].traffic.down(length),
+            Some(d) => self.devices[d].traffic.down(from.on_the_wire(length)),
             // Nobody speaks for a server whose devices are all down.
             None if !self.devices.iter().any(|d| d.up) => return None,
             None => {}
@@ -424,9 +475,18 @@ impl Server {
             confirmable,
             acknowledged: false,
             acknowledge_at: now + ACK_AFTER,
+            session: None,
         };
+        let stranger = device.is_some_and(|d| self.devices[d].key != from.key);
         let answer = match path {
-            Some(path) => match critical(packet) {
+            Some(_) if stranger && from.key.is_none() => {
+                let text = "it speaks DTLS only: use coaps:// with its pre-shared key";
+                problem(packet, ResponseType::Unauthorized, text)
+            }
+            Some(_) if stranger => {
+                problem(packet, ResponseType::Forbidden, "it has another pre-shared key")
+            }
+            Some(path) => match critical(packet, self.takes_blocks(method, &path)) {
                 Ok(()) if method == RequestType::Get => self.read(&path, packet, from, now),
                 Ok(()) => return self.act(method, &path, packet, to, now, out),
                 Err((code, text)) => problem(packet, code, text),
@@ -434,7 +494,15 @@ impl Server {
             None => problem(packet, ResponseType::BadRequest, "the path is not UTF-8"),
         };
         self.reply(&to, answer, out);
+        if let Some(device) = device {
+            // Whoever has fetched all of an envelope is ready for the next.
+            self.pump(device, now, out);
+        }
         None
+    }
+
+    fn takes_blocks(&self, method: RequestType, path: &str) -> bool {
+        method == RequestType::Post && self.sessions.contains_key(path)
     }
 
     /// Sends an answer at once; gives its bytes.
@@ -448,19 +516,19 @@ impl Server {
         }
         let bytes = message::bytes(&packet);
         if let Some(device) = self.devices.get(to.device) {
-            device.traffic.up(bytes.len());
+            device.traffic.up(to.from.on_the_wire(bytes.len()));
         }
         out.push((to.from, bytes.clone()));
         bytes
     }
 
     /// A GET, perhaps with a registration or its end.
-    fn read(&mut self, path: &str, request: &Packet, from: SocketAddr, now: Instant) -> Packet {
+    fn read(&mut self, path: &str, request: &Packet, from: Peer, now: Instant) -> Packet {
         let Ok(block) = message::block2(request) else {
             return problem(request, ResponseType::BadRequest, "no such block size");
         };
         if path == ".well-known/core" {
-            let list = self.links();
+            let list = self.links(from);
             return represent(request, list.as_bytes(), message::LINK_FORMAT, block.as_ref(), None);
         }
         let Some(&(d, r)) = self.reads.get(path) else {
@@ -471,6 +539,10 @@ impl Server {
                 problem(request, ResponseType::NotFound, "no such resource")
             };
         };
+        let sealed = self.devices[d].sealed.as_ref().map(Envelopes::count);
+        if let (Some(_), Some(block)) = (sealed, block.as_ref().filter(|b| b.num > 0)) {
+            return self.rest_of_envelope(d, request, from, block);
+        }
         let device = &mut self.devices[d];
         let (body, format) = device.body(r);
         let (number, max_age) = (device.number, device.max_age);
@@ -493,9 +565,13 @@ impl Server {
                         confirmed: now,
                         recent: VecDeque::new(),
                         in_flight: false,
+                        progress: Progress::at(sealed.unwrap_or(0)),
                     });
                 }
-                if known || observers.last().is_some_and(|o| o.at == from && o.token == token) {
+                let registered = observers.iter().find(|o| o.at == from && o.token == token);
+                if let Some(observer) = registered {
+                    // What is still to come must be newer than this answer.
+                    let number = if sealed.is_some() { observer.progress.number() } else { number };
                     message::set_number(&mut answer, CoapOption::Observe, number);
                 }
             }
@@ -513,7 +589,7 @@ impl Server {
         method: RequestType,
         path: &str,
         packet: &Packet,
-        to: Pending,
+        mut to: Pending,
         now: Instant,
         out: &mut Outgoing,
     ) -> Option<Ask> {
@@ -523,7 +599,7 @@ impl Server {
         if let Some(seen) = self.seen.iter().find(|s| s.from == to.from && s.id == to.id) {
             if let (true, Some(answer)) = (to.confirmable, &seen.answer) {
                 if let Some(device) = self.devices.get(to.device) {
-                    device.traffic.up(answer.len());
+                    device.traffic.up(to.from.on_the_wire(answer.len()));
                 }
                 out.push((to.from, answer.clone()));
             }
@@ -533,14 +609,28 @@ impl Server {
             self.seen.pop_front();
         }
         self.seen.push_back(Seen { from: to.from, id: to.id, at: now, answer: None });
-        match self.hand_over(method, path, packet) {
+        let whole = if self.takes_blocks(method, path) {
+            match self.blocks.take(to.from, path, packet, now) {
+                Incoming::Whole(body, session) => {
+                    to.session = Some(session);
+                    Ok(body)
+                }
+                Incoming::Answer(answer) => Err(answer),
+            }
+        } else {
+            Ok(packet.payload.clone())
+        };
+        let asked = whole.and_then(|body| {
+            self.hand_over(method, path, body).map_err(|(code, text)| problem(packet, code, text))
+        });
+        match asked {
             Ok(reply) => {
                 self.asked += 1;
                 self.pending.insert(self.asked, to);
                 Some(Ask { number: self.asked, reply })
             }
-            Err((code, text)) => {
-                let bytes = self.reply(&to, problem(packet, code, text), out);
+            Err(answer) => {
+                let bytes = self.reply(&to, answer, out);
                 if let Some(seen) = self.seen.back_mut() {
                     seen.answer = Some(bytes);
                 }
@@ -554,18 +644,17 @@ impl Server {
         &self,
         method: RequestType,
         path: &str,
-        packet: &Packet,
+        payload: Vec<u8>,
     ) -> Result<Reply, (ResponseType, &'static str)> {
         let session = self.sessions.get(path).filter(|_| method == RequestType::Post);
         let (device, message, reply) = if let Some(&device) = session {
             let (reply, answer) = oneshot::channel();
-            let request = packet.payload.clone();
-            (device, DeviceMessage::Exchange { request, reply }, Reply::Exchange(answer))
+            (device, DeviceMessage::Exchange { request: payload, reply }, Reply::Exchange(answer))
         } else if let (Some(&(device, point)), RequestType::Put) = (self.writes.get(path), method) {
             if self.devices[device].points[point.index()].access != Access::ReadWrite {
                 return Err((ResponseType::Forbidden, "the point is read only"));
             }
-            let Some(value) = payload::number(&packet.payload) else {
+            let Some(value) = payload::number(&payload) else {
                 return Err((ResponseType::BadRequest, "the payload is no number as text"));
             };
             let (reply, answer) = oneshot::channel();
@@ -640,39 +729,18 @@ impl Server {
                 }
                 observer.recent.push_back(id);
             }
-            self.devices[d].traffic.up(bytes.len());
+            self.devices[d].traffic.up(observer.at.on_the_wire(bytes.len()));
             out.push((observer.at, bytes));
         }
         self.devices[d].resources[r].observers = observers;
     }
 
-    /// The resource list (RFC 6690).
-    fn links(&self) -> String {
-        let mut list = String::new();
-        for device in self.devices.iter().filter(|d| d.up) {
-            for resource in &device.resources {
-                let (format, kind) = match &resource.content {
-                    Content::Native(_) => (message::JSON, "plantwin.frame"),
-                    Content::Points(p) if is_text(p) => (message::TEXT, "plantwin.point"),
-                    Content::Points(_) => (message::JSON, "plantwin.point"),
-                };
-                let path = encode_path(&resource.path);
-                // Writing to a String cannot fail.
-                let _ = write!(list, "<{path}>;ct={format};rt=\"{kind}\";obs,");
-            }
-            let session = encode_path(&format!("{}/session", device.base));
-            let _ = write!(list, "<{session}>;ct={};rt=\"plantwin.session\",", message::OCTETS);
-        }
-        list.pop();
-        list
-    }
-
     /// The next message id towards a client. Each client has its own count, so that none comes
     /// twice within its lifetime below 265 messages a second to one client (65,536 in 247 s).
-    fn id(&mut self, to: SocketAddr) -> u16 {
+    fn id(&mut self, to: Peer) -> u16 {
         if self.ids.len() >= PEERS && !self.ids.contains_key(&to) {
             let devices = &self.devices;
-            let watches = |at: &SocketAddr| {
+            let watches = |at: &Peer| {
                 let mut resources = devices.iter().flat_map(|d| &d.resources);
                 resources.any(|r| r.observers.iter().any(|o| o.at == *at))
             };
@@ -691,65 +759,6 @@ impl Server {
     }
 }
 
-impl Device {
-    /// The present representation of a resource, and its content format.
-    fn body(&self, resource: usize) -> (Vec<u8>, u16) {
-        let latest = |p: &PointIx| self.latest.get(p.index()).copied().flatten();
-        match &self.resources[resource].content {
-            Content::Native(_) => match &self.last {
-                Some(measurement) => (payload::encode(measurement, &self.points), message::JSON),
-                None => (br#"{"v":{}}"#.to_vec(), message::JSON),
-            },
-            Content::Points(points) if is_text(points) => {
-                let sample = points.first().and_then(|(p, _)| latest(p));
-                let text = sample.map_or_else(String::new, |s| {
-                    payload::text(if s.quality.is_bad() { f64::NAN } else { s.value })
-                });
-                (text.into_bytes(), message::TEXT)
-            }
-            Content::Points(points) => {
-                let mut document = Value::Object(Map::new());
-                for (point, pointer) in points {
-                    let value = latest(point).map_or(Value::Null, |s| payload::value(&s));
-                    place(&mut document, pointer.as_deref().unwrap_or_default(), value);
-                }
-                (document.to_string().into_bytes(), message::JSON)
-            }
-        }
-    }
-}
-
 fn taken(path: &str) -> LinkError {
     LinkError::Settings(format!("path: \"{path}\" is used twice"))
-}
-
-/// See [`crate::handle_any_datagram`].
-pub(crate) fn handle_any_datagram(bytes: &[u8]) {
-    let now = Instant::now();
-    let from = SocketAddr::from(([127, 0, 0, 1], 1));
-    let mut server = Server::default();
-    let (requests, _kept) = mpsc::channel(4);
-    let hosted = HostedDevice {
-        device: "a".into(),
-        points: Arc::new([]),
-        path: plantwin_model::PathSpec {
-            protocol: "coap",
-            settings: std::collections::BTreeMap::new(),
-            points: std::collections::BTreeMap::new(),
-            span: plantwin_model::Span::default(),
-        },
-        period: Duration::from_secs(1),
-    };
-    if server.add(&hosted, 1.0, requests, Arc::default()).is_err() {
-        return;
-    }
-    let mut out = Vec::new();
-    for _ in 0..2 {
-        if let Some(ask) = server.datagram(from, bytes, now, &mut out) {
-            let refused = Err((ResponseType::Conflict, "no".to_owned()));
-            server.answered(ask.number, refused, now, &mut out);
-        }
-        server.publish(0, Measurement::good(plantwin_model::Timestamp(0), 1, &[]), now, &mut out);
-    }
-    server.tick(now + Duration::from_secs(3), &mut out);
 }

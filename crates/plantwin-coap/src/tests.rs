@@ -2,8 +2,10 @@
 
 mod codec;
 mod contract;
+mod dtls;
 mod foreign;
 mod network;
 mod protocol;
 mod scripted;
+mod sealed;
 mod support;

@@ -1,14 +1,15 @@
 //! One simulated device on one path: what a device's communication processor does.
 //!
-//! It sends what the plant measured, takes writes within the point's range and answers the
-//! session challenge with its credentials. Absent: the model and the falsifying of measurements.
+//! It sends what the plant measured, takes writes within the point's range and proves who it is;
+//! one that speaks in sealed envelopes only sends and takes nothing else. Absent: the model and the falsifying of measurements.
 
 use std::sync::{Arc, mpsc::SyncSender};
 
 use plantwin_adapter::{DeviceMessage, DevicePort, Measurement};
-use plantwin_authority::{Authority, DeviceAgent};
 use plantwin_model::{Access, Clock, DeviceIx, PointIx, PointSpec};
 use tokio::sync::{Mutex, mpsc};
+
+use crate::NativeDevice;
 
 /// A setpoint on its way into the plant model.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -32,8 +33,10 @@ pub(crate) struct DeviceTask {
     pub(crate) port: DevicePort,
     pub(crate) told: mpsc::Receiver<Told>,
     pub(crate) setpoints: SyncSender<Setpoint>,
-    pub(crate) agent: Arc<Mutex<DeviceAgent>>,
-    pub(crate) authority: Arc<Authority>,
+    /// The device's keys; none for one that is plain.
+    pub(crate) native: Option<Arc<Mutex<NativeDevice>>>,
+    /// Whether it speaks in sealed envelopes only.
+    pub(crate) sealed: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -44,9 +47,7 @@ impl DeviceTask {
             tokio::select! {
                 told = self.told.recv() => match told {
                     Some(Told::Measured(m)) => {
-                        if let Err(error) = self.port.outlet.publish(&m).await {
-                            tracing::debug!(device = %self.port.device, %error, "failed to {error}");
-                        }
+                        self.report(&m).await;
                     }
                     Some(Told::PathUp(up)) => {
                         if let Err(error) = self.port.outlet.set_up(up).await {
@@ -63,11 +64,31 @@ impl DeviceTask {
         }
     }
 
+    async fn report(&mut self, measured: &Measurement) {
+        let sent = match &self.native {
+            Some(native) if self.sealed => {
+                let sealed = native.lock().await.seal(measured, self.clock.now());
+                // Nobody has asked it who it is yet.
+                let Ok(envelope) = sealed else { return };
+                self.port.outlet.publish_sealed(&envelope).await
+            }
+            _ => self.port.outlet.publish(measured).await,
+        };
+        if let Err(error) = sent {
+            tracing::debug!(device = %self.port.device, %error, "failed to {error}");
+        }
+    }
+
     async fn answer(&mut self, message: DeviceMessage) {
         match message {
             DeviceMessage::Write { point, value, reply } => {
                 // A client that has gone away needs no answer.
-                let _ = reply.send(self.write(point, value));
+                let result = if self.sealed {
+                    Err("it takes sealed requests only".to_owned())
+                } else {
+                    self.write(point, value)
+                };
+                let _ = reply.send(result);
             }
             DeviceMessage::Exchange { request, reply } => {
                 let _ = reply.send(self.exchange(&request).await);
@@ -76,6 +97,13 @@ impl DeviceTask {
     }
 
     fn write(&self, point: PointIx, value: f64) -> Result<(), String> {
+        self.check(point, value)?;
+        self.setpoints
+            .try_send(Setpoint { device: self.ix, point, value })
+            .map_err(|_| "the device is busy".to_owned())
+    }
+
+    fn check(&self, point: PointIx, value: f64) -> Result<(), String> {
         let spec = self.points.get(point.index()).ok_or("no such point")?;
         if spec.access != Access::ReadWrite {
             return Err(format!("{} is read only", spec.name));
@@ -84,18 +112,25 @@ impl DeviceTask {
         if !value.is_finite() || value < low || value > high {
             return Err(format!("{value} is outside {low} to {high} {}", spec.unit));
         }
-        self.setpoints
-            .try_send(Setpoint { device: self.ix, point, value })
-            .map_err(|_| "the device is busy".to_owned())
+        Ok(())
     }
 
     async fn exchange(&mut self, request: &[u8]) -> Result<Vec<u8>, String> {
+        let Some(native) = self.native.clone() else {
+            return Err("it holds no keys".to_owned());
+        };
         let now = self.clock.now();
-        let mut agent = self.agent.lock().await;
-        if agent.needs_token(now) {
-            let token = self.authority.issue(&self.port.device, now).map_err(|e| e.to_string())?;
-            agent.accept(token).map_err(|e| e.to_string())?;
+        let mut native = native.lock().await;
+        let said = native.on_exchange(request, now, |writes| {
+            for &(point, value) in writes {
+                self.check(point, value)?;
+            }
+            writes.iter().try_for_each(|&(point, value)| self.write(point, value))
+        });
+        let said = said.map_err(|e| format!("failed to {e}"))?;
+        if let Some(event) = said.event {
+            tracing::debug!(device = %self.port.device, ?event, "session");
         }
-        agent.answer(request, now).map_err(|e| e.to_string())
+        Ok(said.bytes)
     }
 }

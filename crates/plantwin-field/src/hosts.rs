@@ -13,13 +13,16 @@ use std::{
 
 use futures_util::future::try_join_all;
 use plantwin_adapter::{Host, HostRequest, HostedDevice, Protocol, Registry, Tasks};
-use plantwin_authority::{Authority, DeviceAgent};
-use plantwin_model::{Clock, DeviceIx, Mode, PathSpec, PlantSpec, PointSpec, SettingValue};
+use plantwin_authority::pws::DeviceIdentity;
+use plantwin_model::{
+    Clock, Delivery, DeviceIx, DeviceSpec, Identity, Mode, PathSpec, PlantSpec, PointSpec,
+    SettingValue, ZoneId,
+};
 use plantwin_physics::PlantSim;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    FieldError,
+    FieldError, NativeDevice,
     device::{DeviceTask, Setpoint, Told},
     pace::{Pacer, StepStats},
     plant::Plant,
@@ -40,9 +43,12 @@ pub struct FieldRequest {
     pub registry: Registry,
     /// Clock; its speed is the plant's.
     pub clock: Arc<dyn Clock>,
-    /// Authority that the devices get their tokens from.
-    pub authority: Arc<Authority>,
+    /// Makes simulated devices known and gives them their keys.
+    pub identities: Arc<Identities>,
 }
+
+/// Who a simulated device is: its keys, known to the authority. The error is a lowercase fragment.
+pub type Identities = dyn Fn(&DeviceSpec, &ZoneId) -> Result<DeviceIdentity, String> + Send + Sync;
 
 /// The running field. Dropping it stops the plant's thread and every server.
 pub struct Field {
@@ -70,7 +76,7 @@ impl Field {
     ///
     /// Must be called within a multi-threaded tokio runtime, which carries the servers.
     pub async fn start(request: FieldRequest) -> Result<Self, FieldError> {
-        let FieldRequest { plant, registry, clock, authority } = request;
+        let FieldRequest { plant, registry, clock, identities } = request;
         let sim = PlantSim::new(&plant).map_err(|problems| {
             FieldError::Model(problems.first().map_or_else(String::new, |p| p.message.clone()))
         })?;
@@ -105,7 +111,7 @@ impl Field {
         let (setpoints, incoming) = sync_channel(SETPOINT_QUEUE);
         let mut outlets: Vec<Vec<Option<mpsc::Sender<Told>>>> =
             plant.devices.iter().map(|d| vec![None; d.paths.len()]).collect();
-        let mut agents = BTreeMap::new();
+        let mut natives = Natives::new();
         for (group, host) in groups.iter().zip(hosts) {
             let name = group.protocol.schema().name;
             if group.hub.is_none() {
@@ -113,7 +119,7 @@ impl Field {
             }
             let mut tasks = host.tasks;
             for (&(ix, rank), port) in group.members.iter().zip(host.devices) {
-                let agent = agent_of(&mut agents, &authority, &plant, ix)?;
+                let native = native_of(&mut natives, &*identities, &plant, ix)?;
                 let (tell, told) = mpsc::channel(OUTLET_QUEUE);
                 outlets[ix.index()][rank] = Some(tell);
                 if group.hub.is_none() {
@@ -127,8 +133,8 @@ impl Field {
                     port,
                     told,
                     setpoints: SyncSender::<Setpoint>::clone(&setpoints),
-                    agent,
-                    authority: Arc::clone(&authority),
+                    native,
+                    sealed: plant.devices[ix.index()].identity == Identity::Native,
                     clock: Arc::clone(&clock),
                 };
                 tasks.spawn(task.run());
@@ -233,6 +239,7 @@ async fn start_host(
         .map(|&(ix, rank)| {
             let spec = &plant.devices[ix.index()];
             HostedDevice {
+                sealed: spec.identity == Identity::Native,
                 device: spec.id.clone(),
                 points: Arc::clone(&points[ix.index()]),
                 path: spec.paths[rank].clone(),
@@ -252,22 +259,30 @@ async fn start_host(
     })
 }
 
-/// One agent per device, shared by its paths: a device has one key, whatever way it speaks.
-fn agent_of(
-    agents: &mut BTreeMap<DeviceIx, Arc<Mutex<DeviceAgent>>>,
-    authority: &Authority,
+/// The keys of each device.
+type Natives = BTreeMap<DeviceIx, Arc<Mutex<NativeDevice>>>;
+
+/// One for each device, shared by its paths: a device has one key, whatever way it speaks. None
+/// for one that is plain.
+fn native_of(
+    natives: &mut Natives,
+    identities: &Identities,
     plant: &PlantSpec,
     ix: DeviceIx,
-) -> Result<Arc<Mutex<DeviceAgent>>, FieldError> {
-    if let Some(agent) = agents.get(&ix) {
-        return Ok(Arc::clone(agent));
-    }
+) -> Result<Option<Arc<Mutex<NativeDevice>>>, FieldError> {
     let spec = &plant.devices[ix.index()];
+    if spec.identity == Identity::Plain {
+        return Ok(None);
+    }
+    if let Some(native) = natives.get(&ix) {
+        return Ok(Some(Arc::clone(native)));
+    }
     let zone = &plant.zones[usize::from(spec.zone.0)].id;
-    let credentials = authority
-        .enrol(&spec.id, zone)
-        .map_err(|e| FieldError::Enrol { device: spec.id.to_string(), cause: e.to_string() })?;
-    let agent = Arc::new(Mutex::new(DeviceAgent::new(credentials)));
-    agents.insert(ix, Arc::clone(&agent));
-    Ok(agent)
+    let identity = identities(spec, zone)
+        .map_err(|cause| FieldError::Enrol { device: spec.id.to_string(), cause })?;
+    let points = spec.kind.points.as_slice().into();
+    let durable = spec.delivery == Delivery::Durable;
+    let native = Arc::new(Mutex::new(NativeDevice::new(identity, points, durable)));
+    natives.insert(ix, Arc::clone(&native));
+    Ok(Some(native))
 }

@@ -8,6 +8,7 @@
 mod device;
 mod error;
 mod hosts;
+mod native;
 mod pace;
 mod plant;
 mod scenario;
@@ -15,5 +16,6 @@ mod scenario;
 mod tests;
 
 pub use error::FieldError;
-pub use hosts::{Field, FieldRequest};
+pub use hosts::{Field, FieldRequest, Identities};
+pub use native::{NativeDevice, Said};
 pub use pace::{StepStats, StepStatsSnapshot};

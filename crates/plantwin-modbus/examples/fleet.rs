@@ -72,6 +72,7 @@ async fn play(count: usize) {
     let (mut hosts, mut outlets) = (Vec::new(), Vec::new());
     for n in 0..count {
         let device = HostedDevice {
+            sealed: false,
             device: format!("d{n}").as_str().into(),
             points: points(),
             path: path(None),
@@ -159,6 +160,7 @@ async fn line(modbus: Modbus, address: SocketAddr, seen: Arc<Seen>, healthy: boo
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
     loop {
         let context = LinkContext {
+            sealed: false,
             device: "d".into(),
             points: points(),
             path: path(Some(address)),

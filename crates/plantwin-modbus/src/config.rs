@@ -2,7 +2,7 @@
 //!
 //! Absent: whether an address can be reached; which requests read the points (see `plan`).
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use plantwin_adapter::{LinkError, ProtocolSchema, SettingKind, SettingSchema};
 use plantwin_model::{Access, PathSpec, PointIx, PointSpec, SettingValue};
@@ -26,6 +26,10 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
     name: "modbus",
     settings: &[
         text("addr", "where the device or its gateway listens: host:port, default port 502"),
+        text(
+            "allow",
+            "addresses that a host name in `addr` may stand for, separated by commas; any other is refused. It proves an address and nothing more: Modbus has no way to say who answers",
+        ),
         SettingSchema {
             key: "unit",
             kind: SettingKind::Integer(0, 247),
@@ -102,6 +106,8 @@ impl PointMap {
 pub(crate) struct Config {
     pub(crate) unit: Option<u8>,
     pub(crate) timeout: Option<Duration>,
+    /// Addresses that the device's host may have; empty where any will do.
+    pub(crate) allow: Vec<IpAddr>,
     /// Whether the device may be asked who it is.
     pub(crate) identify: bool,
     /// One per point, in their order.
@@ -142,6 +148,7 @@ impl Config {
         Ok(Self {
             unit: path.integer("unit").map(|u| u as u8),
             timeout: path.integer("timeout").map(|ms| Duration::from_millis(ms as u64)),
+            allow: allowed(path).unwrap_or_default(),
             identify: path.settings.get("identify") != Some(&SettingValue::Flag(false)),
             points: maps,
         })
@@ -168,6 +175,35 @@ pub(crate) fn endpoint(addr: &str) -> Result<String, String> {
         },
     };
     if bare.contains(':') { Ok(format!("[{bare}]:{port}")) } else { Ok(format!("{bare}:{port}")) }
+}
+
+/// The host of an address setting without port and brackets, where it is an address itself.
+fn literal(addr: &str) -> Option<IpAddr> {
+    let endpoint = endpoint(addr).ok()?;
+    let (host, _) = endpoint.rsplit_once(':')?;
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// The addresses that the host may have: those of `allow`, or the one that `addr` itself is; none
+/// where a host name may stand for anything. Sorted, each once.
+fn allowed(path: &PathSpec) -> Result<Vec<IpAddr>, String> {
+    let Some(list) = path.text("allow") else {
+        return Ok(path
+            .text("addr")
+            .and_then(literal)
+            .map(|ip| ip.to_canonical())
+            .into_iter()
+            .collect());
+    };
+    let one = |text: &str| {
+        let address = text.parse::<IpAddr>().map(|ip| ip.to_canonical());
+        address.map_err(|_| format!("\"{text}\" is not an IP address"))
+    };
+    let mut all: Vec<IpAddr> =
+        list.split(',').map(|text| one(text.trim())).collect::<Result<_, _>>()?;
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
 }
 
 fn point_integer(path: &PathSpec, point: PointIx, key: &str) -> Option<i64> {
@@ -239,6 +275,18 @@ fn validate(path: &PathSpec) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     if let Some(Err(problem)) = path.text("addr").map(endpoint) {
         problems.push(("addr".to_owned(), problem));
+    }
+    match (allowed(path), path.text("addr")) {
+        (Err(problem), _) => problems.push(("allow".to_owned(), problem)),
+        (Ok(_), None) if path.text("allow").is_some() => {
+            problems.push(("allow".to_owned(), "has a meaning only with `addr`".to_owned()));
+        }
+        (Ok(allow), Some(addr)) => {
+            if let Some(ip) = literal(addr).filter(|ip| !allow.contains(&ip.to_canonical())) {
+                problems.push(("allow".to_owned(), format!("does not name {ip}, which is `addr`")));
+            }
+        }
+        (Ok(_), None) => {}
     }
     let bounds = [("unit", 0, 247), ("timeout", 1, 60_000)];
     for (key, low, high) in bounds {

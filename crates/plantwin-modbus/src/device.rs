@@ -54,6 +54,11 @@ pub(crate) async fn host(request: HostRequest) -> Result<Host, LinkError> {
     };
     let mut configs = Vec::new();
     for hosted in &request.devices {
+        if hosted.sealed {
+            let device = &hosted.device;
+            let problem = format!("{device} is sealed, and modbus cannot carry sealed envelopes");
+            return Err(LinkError::Settings(problem));
+        }
         configs.push(Config::new(&hosted.points, &hosted.path)?);
     }
     let units = units(&configs)?;
@@ -101,6 +106,9 @@ async fn accept(listener: TcpListener, station: Arc<Station>) {
     let messages = Arc::new(AtomicU64::new(0));
     loop {
         let stream = tokio::select! {
+            biased;
+            // Those who have left make room first; there are at most `CLIENTS` of them.
+            Some(_) = clients.join_next() => continue,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -109,7 +117,6 @@ async fn accept(listener: TcpListener, station: Arc<Station>) {
                     continue;
                 }
             },
-            Some(_) = clients.join_next() => continue,
         };
         known.retain(|(client, _)| !client.is_finished());
         if known.len() >= CLIENTS
@@ -152,6 +159,9 @@ impl Connection {
         let mut later: FuturesUnordered<BoxFuture<'static, Adu>> = FuturesUnordered::new();
         loop {
             tokio::select! {
+                biased;
+                // Answers first: there are at most `WRITES` of them, and requests without end.
+                Some(adu) = later.next() => self.send(&mut stream, adu).await?,
                 read = stream.read_buf(&mut buffer) => {
                     if read? == 0 {
                         return Ok(());
@@ -178,7 +188,6 @@ impl Connection {
                         }
                     }
                 }
-                Some(adu) = later.next() => self.send(&mut stream, adu).await?,
             }
         }
     }

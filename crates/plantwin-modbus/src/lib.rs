@@ -26,6 +26,22 @@
 //! requests in a row, whoever they were for, were not answered, the connection is given up and
 //! opened anew for the next link.
 //!
+//! # Who answers
+//! Modbus says nothing of it: no key, no name, no password. A path can only be held to an address.
+//! Where `addr` is one, that is the one; where it is a host name, `allow` lists the addresses that
+//! the name may stand for, and a connection to any other is refused, so that whoever can change
+//! the answers of the name server cannot put a machine of its own in the device's place:
+//!
+//! ```toml
+//! addr = "gateway.plant.example:502"
+//! allow = "192.0.2.10, 192.0.2.11"
+//! ```
+//!
+//! This proves the address and nothing else. Whoever can take over the address itself (a machine
+//! on the same network that answers for it, a router on the way) is not found out, can read every
+//! value and can write every register. So a Modbus device is always a *plain* device, belongs into
+//! a zone of its own, and is never sealed: a link or a played device that is to be is refused.
+//!
 //! # When a link is up, and when it ends
 //! An open port proves nothing: a link is up once its unit has answered a read, and it ends with
 //! a timeout after three polls without an answer, one after the other. A gateway's exceptions 10
@@ -58,6 +74,7 @@
 //!     span: Span::default(),
 //! };
 //! let device = HostedDevice {
+//!     sealed: false,
 //!     device: "pump1".into(),
 //!     points: conformance::points(),
 //!     path: path.clone(),
@@ -72,6 +89,7 @@
 //!
 //! path.settings.insert("addr".to_owned(), SettingValue::Text(host.address.to_string()));
 //! let context = LinkContext {
+//!     sealed: false,
 //!     device: "pump1".into(),
 //!     points: conformance::points(),
 //!     path,
@@ -87,7 +105,7 @@
 //! # }
 //! ```
 //!
-//! Absent: serial lines, Modbus/TCP Security (what must be sealed is sealed by sessions above),
+//! Absent: serial lines, Modbus/TCP Security (TLS), which hardly a device has,
 //! files, FIFOs and diagnostics of the protocol.
 
 mod bus;

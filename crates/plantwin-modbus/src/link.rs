@@ -30,6 +30,9 @@ use crate::{
 const EVENTS: usize = 64;
 /// Default of the setting `timeout`.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Why a sealed device is not linked to by this protocol.
+const NO_SEALING: &str = "sealed envelopes: modbus has no place for them, and no device of it \
+                          proves who it is; use another protocol, or declare the device as plain";
 /// Polls without an answer, one after the other, that end a link.
 const UNANSWERED: u32 = 3;
 
@@ -38,6 +41,9 @@ pub(crate) async fn connect(
     buses: Arc<Buses>,
     context: LinkContext,
 ) -> Result<Connection, LinkError> {
+    if context.sealed {
+        return Err(LinkError::Unsupported(NO_SEALING.to_owned()));
+    }
     let config = Config::new(&context.points, &context.path)?;
     let addr = context.path.text("addr");
     let addr = addr.ok_or_else(|| LinkError::Settings("addr is missing".to_owned()))?;
@@ -46,7 +52,7 @@ pub(crate) async fn connect(
     let limit = context.timeout;
     let late = LinkError::Timeout { endpoint: endpoint.clone(), millis: limit.as_millis() as u64 };
     let reaching = async {
-        let bus = buses.get(&endpoint, patience).await?;
+        let bus = buses.get(&endpoint, &config.allow, patience).await?;
         reach(bus, &endpoint, &config, &context, patience).await
     };
     let (unit, native) = timeout(limit, reaching).await.unwrap_or(Err(late))?;
@@ -132,8 +138,10 @@ async fn locate(server: &Unit, device: &plantwin_model::DeviceId) -> Result<u8, 
 async fn run(mut poller: Poller, period: Duration, events: mpsc::Sender<LinkEvent>) {
     let bus = poller.bus();
     let error = tokio::select! {
-        error = polls(&mut poller, period, &events) => error,
+        biased;
+        // The end of the bus is the reason for whatever a poll fails with at the same time.
         error = bus.ended() => error,
+        error = polls(&mut poller, period, &events) => error,
     };
     tracing::debug!(endpoint = poller.endpoint(), %error, "link ended");
     let _ = events.send(LinkEvent::Closed(error)).await;

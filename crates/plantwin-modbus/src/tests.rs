@@ -4,6 +4,7 @@ mod codec;
 mod contract;
 mod foreign;
 mod link;
+mod pinning;
 mod served;
 mod shared_bus;
 mod support;

@@ -83,6 +83,7 @@ fn context(path: &PathSpec, points: usize, address: SocketAddr) -> LinkContext {
     let mut path = path.clone();
     path.settings.insert("addr".to_owned(), text(&address.to_string()));
     LinkContext {
+        sealed: false,
         device: "rig".into(),
         points: conformance::points()[..points].into(),
         path,
@@ -192,6 +193,7 @@ async fn a_pymodbus_client_reads_writes_and_is_refused() {
     let scaled = [(3, "format", text("u16")), (3, "scale", SettingValue::Number(0.01))];
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
     let device = HostedDevice {
+        sealed: false,
         device: "alpha".into(),
         points: conformance::points(),
         path: path(1, &scaled),

@@ -50,6 +50,8 @@ pub enum AlarmSource {
     Supervision,
     /// The runtime itself (store, disk).
     System,
+    /// The device was confined on hard evidence.
+    Quarantine,
 }
 
 /// One alarm as shown.

@@ -22,6 +22,27 @@ pub enum Role {
     Security,
 }
 
+impl Role {
+    /// All of them, least first.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Engineer, Self::Security];
+
+    /// The word in files and messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Engineer => "engineer",
+            Self::Security => "security",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
 /// A request from a console or a server, addressed to the running plant.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,6 +88,18 @@ pub enum Request {
         device: DeviceId,
         /// [`crate::SetAsideView::id`].
         letter: u64,
+    },
+    /// Confines a device: its keys are dropped, commands to it refused, its values marked.
+    Quarantine {
+        /// Device.
+        device: DeviceId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Lets a confined device go; it must prove who it is again.
+    Release {
+        /// Device.
+        device: DeviceId,
     },
 }
 

@@ -39,6 +39,8 @@ pub enum Flaw {
     Unauthenticated,
     /// The bytes could not be read as a value of this point.
     Malformed,
+    /// The device is confined: the value is on record and counts for nothing.
+    Quarantined,
 }
 
 impl Quality {
@@ -64,6 +66,7 @@ impl fmt::Display for Flaw {
             Self::DeviceReported => "device reported",
             Self::Unauthenticated => "unauthenticated",
             Self::Malformed => "malformed",
+            Self::Quarantined => "quarantined",
         })
     }
 }

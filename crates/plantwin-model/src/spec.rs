@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    Delivery, DeviceId, DeviceIx, NorthboundSpec, PointIx, Priority, Role, Span, SpoolSpec,
-    SupervisionSpec, Unit, ZoneId, ZoneIx,
+    ConduitSpec, Delivery, DeviceId, DeviceIx, NorthboundSpec, PlainRule, PointIx, PolicySpec,
+    Priority, Role, Span, SpoolSpec, SupervisionSpec, Unit, ZoneId, ZoneIx,
 };
 
 /// A whole plant.
@@ -46,6 +46,10 @@ pub struct PlantSpec {
     pub spool: SpoolSpec,
     /// Where durable telemetry goes; absent = it is only kept.
     pub northbound: Option<NorthboundSpec>,
+    /// Who may do what.
+    pub policy: PolicySpec,
+    /// What may cross from zone to zone: those of `peers`, then those of `[[conduit]]`.
+    pub conduits: Vec<ConduitSpec>,
 }
 
 /// A zone and the zones it may exchange messages with.
@@ -55,8 +59,13 @@ pub struct ZoneSpec {
     pub id: ZoneId,
     /// One line for people.
     pub title: String,
-    /// Zones reachable by a conduit *from* this one, itself not listed. Default: none.
+    /// Zones that the short form of a conduit lets receive from this one, itself not listed;
+    /// [`PlantSpec::conduits`] has them too. Default: none.
     pub peers: Vec<ZoneIx>,
+    /// Target security level after IEC 62443-3-3, 0 to 4; shown, not enforced.
+    pub sl_t: u8,
+    /// How devices of this zone that hold no keys are treated.
+    pub plain: PlainRule,
     /// How the twins of this zone are restarted; absent = as the plant says.
     pub supervision: Option<SupervisionSpec>,
 }
@@ -68,6 +77,18 @@ pub enum Mode {
     Simulated,
     /// The device is out there; plantwin only connects.
     Physical,
+}
+
+/// How a device proves who it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Identity {
+    /// A simulated one that holds keys and proves itself, and whose values can be read on the
+    /// wire by anybody, so that foreign clients can look at it.
+    Simulated,
+    /// It holds keys, proves itself, and speaks in sealed envelopes only.
+    Native,
+    /// It holds no keys: what its protocol offers is all there is.
+    Plain,
 }
 
 /// One device of the plant.
@@ -83,6 +104,8 @@ pub struct DeviceSpec {
     pub zone: ZoneIx,
     /// Simulated or physical.
     pub mode: Mode,
+    /// How it proves who it is.
+    pub identity: Identity,
     /// How often it reports, > 0.
     pub period: Duration,
     /// Start values by point, in the point's unit (all points; the type's default where not overridden).
@@ -91,6 +114,8 @@ pub struct DeviceSpec {
     pub params: Vec<f64>,
     /// Ways to reach it, in order of preference; at least one.
     pub paths: Vec<PathSpec>,
+    /// For each of `paths`, the other zone through which its traffic goes, if any.
+    pub via: Vec<Option<ZoneIx>>,
     /// What is promised of its telemetry.
     pub delivery: Delivery,
     /// Energy budget in joules over the device's life, if it runs on a battery.
@@ -213,6 +238,9 @@ pub struct PointSpec {
     pub noise: f64,
     /// Smallest step a simulated sensor resolves, in the point's unit; 0 = continuous.
     pub resolution: f64,
+    /// What a device that is confined is set to, within the range; only of a point that can be
+    /// written.
+    pub safe: Option<f64>,
     /// Where in the file.
     pub span: Span,
 }

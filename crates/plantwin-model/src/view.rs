@@ -83,6 +83,11 @@ pub enum SessionView {
         /// When the token expires.
         expires: Timestamp,
     },
+    /// As [`Self::Token`], and everything on the wire is sealed.
+    Sealed {
+        /// When the session must be begun anew.
+        expires: Timestamp,
+    },
     /// Authentication failed.
     Refused {
         /// Lowercase fragment.

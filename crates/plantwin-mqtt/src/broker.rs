@@ -33,7 +33,7 @@ pub(crate) async fn start(listen: Option<SocketAddr>) -> Result<Hub, LinkError> 
     // The library reports an address in use as free text; a bind of our own gives the cause and
     // is closed again at once.
     let probe = tokio::net::TcpListener::bind(wanted).await;
-    drop(probe.map_err(|e| failed(crate::client::io_cause(&e)))?);
+    drop(probe.map_err(|e| failed(crate::cause::io_cause(&e)))?);
 
     let mut config = BrokerConfig::default().with_bind_address(wanted);
     config.max_clients = MAX_CLIENTS;

@@ -6,21 +6,22 @@
 //! order under one lock, and [`Pump`] pairs notes with identifiers and identifiers with
 //! acknowledgements. A connection that is not [`Session::Prompt`] acknowledges a message only
 //! when [`Publisher::acknowledge`] is called; the broker sends no more than [`RECEIVE_MAXIMUM`]
-//! ahead of that, which is the credit that bounds what a link must hold. Absent: topics,
+//! ahead of that, which is the credit that bounds what a link must hold. Where a path wants TLS
+//! the library's socket ends in a [`Tunnel`], which the pump turns with it. Absent: topics,
 //! payloads, reconnecting.
 
 use std::{
     collections::{HashMap, VecDeque},
-    io,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use plantwin_adapter::{LinkError, Traffic};
 use rumqttc::{
-    NetworkOptions, Outgoing,
+    NetworkOptions, Outgoing, Transport,
     v5::{
-        AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError,
+        AsyncClient, Event, EventLoop, Incoming, MqttOptions,
         mqttbytes::{
             QoS,
             v5::{
@@ -32,7 +33,7 @@ use rumqttc::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
-use crate::config::Config;
+use crate::{cause::Ended, config::Config, secret, tls::Tls, tunnel::Tunnel};
 
 /// Messages of quality of service 1 that a broker may send ahead of their acknowledgement
 /// (MQTT 5 §3.1.2.11.3).
@@ -64,6 +65,24 @@ pub(crate) enum Side {
     Plantwin,
     /// The client is a device: what it sends goes up.
     Device,
+}
+
+impl Side {
+    /// Counts what the client sent.
+    pub(crate) fn sent(self, traffic: &Traffic, bytes: usize) {
+        match self {
+            Self::Plantwin => traffic.down(bytes),
+            Self::Device => traffic.up(bytes),
+        }
+    }
+
+    /// Counts what the client received.
+    pub(crate) fn received(self, traffic: &Traffic, bytes: usize) {
+        match self {
+            Self::Plantwin => traffic.up(bytes),
+            Self::Device => traffic.down(bytes),
+        }
+    }
 }
 
 /// What becomes of messages that we are sent.
@@ -212,9 +231,13 @@ pub(crate) struct Pump {
     publisher: Publisher,
     inflight: HashMap<u16, oneshot::Sender<Result<(), String>>>,
     session: Session,
-    traffic: Arc<Traffic>,
+    /// Where packets are counted; `None` where the tunnel counts what is on the wire.
+    traffic: Option<Arc<Traffic>>,
     side: Side,
     endpoint: String,
+    tunnel: Option<Tunnel>,
+    /// Why there is nothing more, while what came before is still handed on.
+    ended: Option<Ended>,
 }
 
 impl Drop for Pump {
@@ -231,13 +254,48 @@ impl Pump {
         joining: Joining<'_>,
         traffic: Arc<Traffic>,
     ) -> Result<Self, LinkError> {
-        let Joining { config, timeout, session, .. } = joining;
-        let mut options = MqttOptions::new(joining.client_id, &config.host, config.port);
+        let limit = joining.timeout;
+        let millis = limit.as_millis() as u64;
+        let late = LinkError::Timeout { endpoint: joining.config.endpoint(), millis };
+        tokio::time::timeout(limit, Self::join(joining, traffic)).await.unwrap_or(Err(late))
+    }
+
+    async fn join(joining: Joining<'_>, traffic: Arc<Traffic>) -> Result<Self, LinkError> {
+        let Joining { config, timeout, session, side, .. } = joining;
+        let endpoint = config.endpoint();
+        let (login, tls) = (config.login.clone(), config.tls.clone());
+        // Reading files may take its time.
+        let reading = tokio::task::spawn_blocking(move || {
+            let login = login.map(|login| {
+                let password = login.password_file.as_deref().map(secret::password);
+                Ok::<_, LinkError>((login.user, password.transpose()?))
+            });
+            let connector = tls.as_ref().map(Tls::connector);
+            Ok::<_, LinkError>((login.transpose()?, tls.zip(connector.transpose()?)))
+        });
+        let ended = |_| LinkError::Closed("its files could not be read".to_owned());
+        let (login, tls) = reading.await.map_err(ended)??;
+        let tunnel = match tls {
+            None => None,
+            Some((tls, connector)) => {
+                let traffic = Arc::clone(&traffic);
+                Some(Tunnel::open(&endpoint, tls, connector, traffic, side).await?)
+            }
+        };
+        let mut options = match &tunnel {
+            None => MqttOptions::new(joining.client_id, &config.host, config.port),
+            Some(tunnel) => {
+                let mut options = MqttOptions::new(joining.client_id, tunnel.socket(), config.port);
+                options.set_transport(Transport::Unix);
+                options
+            }
+        };
         options.set_keep_alive(KEEP_ALIVE);
         options.set_outgoing_inflight_upper_limit(joining.inflight);
         options.set_max_packet_size(Some(MAX_INCOMING));
-        if let Some((user, password)) = &config.login {
-            options.set_credentials(user, password);
+        if let Some((user, password)) = login {
+            // The library keeps a copy of its own that is not wiped.
+            options.set_credentials(user, password.as_ref().map_or("", |p| p.as_str()));
         }
         if let Some(will) = joining.will {
             options.set_last_will(will);
@@ -268,19 +326,28 @@ impl Pump {
             owed: Arc::default(),
             max_packet: MAX_OUTGOING,
         };
-        let (endpoint, side) = (config.endpoint(), joining.side);
+        let traffic = tunnel.is_none().then_some(traffic);
         let inflight = HashMap::new();
-        let mut pump = Self { events, publisher, inflight, session, traffic, side, endpoint };
-        match tokio::time::timeout(timeout, pump.events.poll()).await {
-            Err(_) | Ok(Err(ConnectionError::Timeout(_))) => {
+        let mut pump = Self {
+            events,
+            publisher,
+            inflight,
+            session,
+            traffic,
+            side,
+            endpoint,
+            tunnel,
+            ended: None,
+        };
+        match pump.turn().await {
+            Err(Ended::Late) => {
                 let millis = timeout.as_millis() as u64;
                 Err(LinkError::Timeout { endpoint: pump.endpoint.clone(), millis })
             }
-            Ok(Err(error)) => Err(LinkError::Unreachable {
-                endpoint: pump.endpoint.clone(),
-                cause: cause(&error),
-            }),
-            Ok(Ok(event)) => {
+            Err(Ended::Because(cause)) => {
+                Err(LinkError::Unreachable { endpoint: pump.endpoint.clone(), cause })
+            }
+            Ok(event) => {
                 pump.sent(connect_size);
                 if let Event::Incoming(Incoming::ConnAck(consent)) = event {
                     pump.received(consent.size());
@@ -289,6 +356,43 @@ impl Pump {
                     pump.publisher.max_packet = most.min(MAX_OUTGOING);
                 }
                 Ok(pump)
+            }
+        }
+    }
+
+    /// The next event. When the connection has ended, acknowledgements that came in one piece with
+    /// its end come first: the library would keep them to itself. (Other messages may be lost with
+    /// it; the broker still owes those that it must not lose.)
+    async fn turn(&mut self) -> Result<Event, Ended> {
+        if self.ended.is_none() {
+            match self.poll().await {
+                Ok(event) => return Ok(event),
+                Err(ended) => self.ended = Some(ended),
+            }
+        }
+        while let Some(event) = self.events.state.events.pop_front() {
+            if matches!(event, Event::Incoming(Incoming::PubAck(_)) | Event::Outgoing(_)) {
+                return Ok(event);
+            }
+        }
+        Err(self.ended.take().unwrap_or(Ended::Late))
+    }
+
+    /// The next event of the library, while the tunnel carries what it needs.
+    async fn poll(&mut self) -> Result<Event, Ended> {
+        let Some(tunnel) = &mut self.tunnel else {
+            return self.events.poll().await.map_err(|e| Ended::of(&e, None));
+        };
+        let mut polling = pin!(self.events.poll());
+        loop {
+            let open = !tunnel.ended();
+            tokio::select! {
+                biased;
+                // When it has ended, what it carried before may still be to be read.
+                () = tunnel.carry(), if open => {}
+                event = &mut polling => {
+                    return event.map_err(|e| Ended::of(&e, tunnel.reason()));
+                }
             }
         }
     }
@@ -305,9 +409,9 @@ impl Pump {
         topics: impl IntoIterator<Item = (String, QoS)>,
         mut early: impl FnMut(Publish),
     ) -> Result<(), LinkError> {
+        let wanted: Vec<_> = topics.into_iter().collect();
         let filters: Vec<_> =
-            topics.into_iter().map(|(topic, qos)| Filter::new(topic, qos)).collect();
-        let wanted: Vec<_> = filters.iter().map(|filter| filter.qos).collect();
+            wanted.iter().map(|(topic, qos)| Filter::new(topic.as_str(), *qos)).collect();
         let bytes = Subscribe::new_many(filters.clone(), None).size();
         self.publisher
             .client
@@ -323,20 +427,16 @@ impl Pump {
                         SubscribeReasonCode::Success(qos) => *qos >= wanted || !durable,
                         _ => false,
                     };
-                    let all = ack.return_codes.len() == wanted.len()
-                        && ack
-                            .return_codes
-                            .iter()
-                            .zip(wanted)
-                            .all(|(code, qos)| granted(code, qos));
-                    return if all {
-                        Ok(())
-                    } else {
-                        Err(LinkError::Refused(format!(
-                            "the broker {} refused a subscription",
-                            self.endpoint
-                        )))
-                    };
+                    let code = |ix: usize| ack.return_codes.get(ix);
+                    let refused = (0..wanted.len())
+                        .find(|&ix| !code(ix).is_some_and(|code| granted(code, wanted[ix].1)));
+                    let Some(ix) = refused else { return Ok(()) };
+                    let (topic, answer) = (&wanted[ix].0, code(ix));
+                    let answer = answer.map_or("no word".to_owned(), |code| format!("{code:?}"));
+                    return Err(LinkError::Refused(format!(
+                        "the broker {} refused the subscription to `{topic}`: {answer}",
+                        self.endpoint
+                    )));
                 }
                 Incoming::Publish(message) => early(message),
                 _ => {}
@@ -348,9 +448,16 @@ impl Pump {
     /// could lose an acknowledgement half written.
     pub(crate) async fn next(&mut self) -> Result<Incoming, LinkError> {
         loop {
-            let event = self.events.poll().await.map_err(|error| {
-                LinkError::Closed(format!("{}: {}", self.endpoint, cause(&error)))
-            })?;
+            let event = match self.turn().await {
+                Ok(event) => event,
+                Err(Ended::Late) => {
+                    let endpoint = &self.endpoint;
+                    return Err(LinkError::Closed(format!("{endpoint}: it took too long")));
+                }
+                Err(Ended::Because(cause)) => {
+                    return Err(LinkError::Closed(format!("{}: {cause}", self.endpoint)));
+                }
+            };
             match event {
                 Event::Outgoing(out) => self.note_outgoing(&out),
                 Event::Incoming(packet) => {
@@ -411,16 +518,14 @@ impl Pump {
     }
 
     fn sent(&self, bytes: usize) {
-        match self.side {
-            Side::Plantwin => self.traffic.down(bytes),
-            Side::Device => self.traffic.up(bytes),
+        if let Some(traffic) = &self.traffic {
+            self.side.sent(traffic, bytes);
         }
     }
 
     fn received(&self, bytes: usize) {
-        match self.side {
-            Side::Plantwin => self.traffic.up(bytes),
-            Side::Device => self.traffic.down(bytes),
+        if let Some(traffic) = &self.traffic {
+            self.side.received(traffic, bytes);
         }
     }
 }
@@ -434,7 +539,7 @@ pub(crate) fn unique_word() -> String {
 }
 
 /// The broker's word on a message. That nobody listens to its topic is none of ours.
-fn verdict(reason: PubAckReason) -> Result<(), String> {
+pub(crate) fn verdict(reason: PubAckReason) -> Result<(), String> {
     match reason {
         PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(()),
         other => Err(format!("the broker says {other:?}")),
@@ -472,32 +577,4 @@ fn packet_size(rest: usize) -> usize {
         _ => 4,
     };
     1 + length + rest
-}
-
-/// Why a connection failed, as a lowercase fragment.
-fn cause(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::Io(e) | ConnectionError::MqttState(StateError::Io(e)) => io_cause(e),
-        ConnectionError::ConnectionRefused(code) => format!("the broker refused: {code:?}"),
-        ConnectionError::MqttState(StateError::ConnectionAborted) => {
-            "the broker hung up".to_owned()
-        }
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
-            format!("the broker hung up: {reason_code:?}")
-        }
-        ConnectionError::MqttState(StateError::AwaitPingResp) => {
-            "the broker no longer answers".to_owned()
-        }
-        other => lowercase(&other.to_string()),
-    }
-}
-
-/// Why the operating system refused, as a lowercase fragment.
-pub(crate) fn io_cause(error: &io::Error) -> String {
-    lowercase(&error.to_string())
-}
-
-fn lowercase(text: &str) -> String {
-    let mut rest = text.chars();
-    rest.next().map_or_else(String::new, |c| c.to_lowercase().chain(rest).collect())
 }

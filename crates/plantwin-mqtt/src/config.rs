@@ -1,16 +1,19 @@
 //! What a plant file says about an MQTT path, and the topics that follow from it.
 //!
 //! Both faces read the same [`Config`], so that a link and a played device agree for every
-//! configuration. Absent: payloads and sockets.
+//! configuration. Absent: payloads, sockets, what is in the files that a path names.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
     sync::Arc,
 };
 
 use plantwin_adapter::{LinkError, ProtocolSchema, SettingKind, SettingSchema};
 use plantwin_model::{Access, DeviceId, PathSpec, PointIx, PointSpec};
 use rumqttc::v5::mqttbytes::QoS;
+
+use crate::tls::{self, Tls};
 
 /// Longest topic taken from a plant file, bytes (the MQTT limit is 65 535).
 const MAX_TOPIC: usize = 1024;
@@ -35,7 +38,24 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
             help: "quality of service of measurements: 0 or 1 (durable delivery needs 1); default 1",
         },
         text("username", "user name at the broker; default: none"),
-        text("password", "password at the broker; default: none"),
+        text(
+            "password_file",
+            "file with the password at the broker, for its owner alone (chmod 600); without `ca` \
+             or `pin` it crosses the network in the clear",
+        ),
+        text(
+            "ca",
+            "file of certificates (PEM); turns TLS on: the broker must show one that they issued \
+             for its name",
+        ),
+        text(
+            "pin",
+            "file with one certificate (PEM), instead of `ca`; turns TLS on: the broker must show \
+             exactly this one, whatever its name and dates",
+        ),
+        text("server_name", "name in the broker's certificate; default: the host in `addr`"),
+        text("cert", "file with our certificate (PEM) for the broker; needs `key`"),
+        text("key", "file with the private key of `cert` (PEM), for its owner alone (chmod 600)"),
     ],
     point_settings: &[
         text("topic", "full topic that carries the point: a bare number, or JSON with `json`"),
@@ -63,14 +83,28 @@ pub(crate) struct Config {
     pub(crate) client_id: Option<String>,
     /// Quality of service of measurements.
     pub(crate) qos: QoS,
-    /// User name and password.
-    pub(crate) login: Option<(String, String)>,
+    /// Who we are to the broker.
+    pub(crate) login: Option<Login>,
+    /// How the broker and we prove who we are; `None` = in the clear.
+    pub(crate) tls: Option<Tls>,
     /// Topics.
     pub(crate) topics: Topics,
 }
 
-/// All topics of a device.
+/// A user of the broker.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    /// Name.
+    pub(crate) user: String,
+    /// Where the password is.
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// All topics of a device. One that speaks in sealed envelopes only has no routes, no native
+/// names and nothing to set.
 pub(crate) struct Topics {
+    /// Carries envelopes, where the device speaks in nothing else.
+    pub(crate) sealed: Option<String>,
     /// Retained `online` or `offline`.
     pub(crate) status: String,
     /// Common part of the session topics, with its last slash.
@@ -93,12 +127,14 @@ pub(crate) struct Route {
 }
 
 impl Config {
-    /// Reads the settings of a path; `hub` is the broker where the path names none.
+    /// Reads the settings of a path; `hub` is the broker where the path names none, `sealed`
+    /// whether the device speaks in sealed envelopes only.
     pub(crate) fn read(
         device: &DeviceId,
         points: &[PointSpec],
         path: &PathSpec,
         hub: Option<&str>,
+        sealed: bool,
     ) -> Result<Self, LinkError> {
         if let Some((key, problem)) = validate(path).into_iter().next() {
             let key = if key.is_empty() { String::new() } else { format!("`{key}` ") };
@@ -108,16 +144,19 @@ impl Config {
             return Err(LinkError::Settings("`addr` is missing and there is no broker".to_owned()));
         };
         let (host, port) = split_addr(addr).map_err(LinkError::Settings)?;
-        let login = path
-            .text("username")
-            .map(|user| (user.to_owned(), path.text("password").unwrap_or_default().to_owned()));
+        let login = path.text("username").map(|user| Login {
+            user: user.to_owned(),
+            password_file: path.text("password_file").map(PathBuf::from),
+        });
+        let tls = Tls::read(path, host)?;
         Ok(Self {
             host: host.to_owned(),
             port,
             client_id: path.text("client_id").map(str::to_owned),
             qos: if path.integer("qos") == Some(0) { QoS::AtMostOnce } else { QoS::AtLeastOnce },
             login,
-            topics: Topics::read(device, points, path),
+            tls,
+            topics: Topics::read(device, points, path, sealed),
         })
     }
 
@@ -128,8 +167,9 @@ impl Config {
 }
 
 impl Topics {
-    fn read(device: &DeviceId, points: &[PointSpec], path: &PathSpec) -> Self {
+    fn read(device: &DeviceId, points: &[PointSpec], path: &PathSpec, sealed: bool) -> Self {
         let base = path.text("topic").unwrap_or(device.as_str());
+        let points = if sealed { &[] } else { points };
         let data = format!("{base}/data");
         let mut routes: HashMap<String, Route> = HashMap::new();
         let mut native = Vec::new();
@@ -153,6 +193,7 @@ impl Topics {
             }));
         }
         Self {
+            sealed: sealed.then(|| format!("{base}/sealed")),
             status: format!("{base}/status"),
             session: format!("{base}/session/"),
             routes,
@@ -182,8 +223,11 @@ fn validate(path: &PathSpec) -> Vec<(String, String)> {
     {
         complain("client_id", "must have 1 to 128 bytes and no NUL".to_owned());
     }
-    if path.text("password").is_some() && path.text("username").is_none() {
-        complain("password", "needs a `username`".to_owned());
+    if path.text("password_file").is_some() && path.text("username").is_none() {
+        complain("password_file", "needs a `username`".to_owned());
+    }
+    for (key, message) in tls::problems(path) {
+        complain(key, message);
     }
     let (mut sources, mut sinks) = (BTreeSet::new(), BTreeSet::new());
     for settings in path

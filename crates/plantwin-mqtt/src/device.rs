@@ -1,15 +1,16 @@
 //! The device face: each played device is a client of its own, as a real one would be.
 //!
 //! It reports under its topics, takes writes and session questions, leaves a last will, and
-//! joins its broker again by itself with a growing, jittered pause. Absent: what the device
-//! does with all this (see `plantwin-field`).
+//! joins its broker again by itself with a growing, jittered pause. One that speaks in sealed
+//! envelopes only has no other way to report and takes no bare writes. Absent: what the device
+//! does with all this (see `plantwin-field`), what is in an envelope.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{
     DeviceMessage, DevicePort, Host, HostRequest, HostedDevice, LinkError, Measurement, Outlet,
-    Tasks, Traffic,
+    SEALED_LIMIT, Tasks, Traffic,
 };
 use rumqttc::v5::{
     Incoming,
@@ -24,7 +25,9 @@ use tokio::{
 };
 
 use crate::{
-    client::{INFLIGHT, Joining, Publisher, Pump, QUEUE, Session, Side, topic, unique_word},
+    client::{
+        INFLIGHT, Joining, Publisher, Pump, QUEUE, Session, Side, topic, unique_word, verdict,
+    },
     config::Config,
     link::MAX_EXCHANGE,
     payload,
@@ -52,7 +55,8 @@ pub(crate) async fn host(request: HostRequest) -> Result<Host, LinkError> {
     let (mut devices, mut joined, mut endpoint) = (Vec::new(), Vec::new(), request.hub.clone());
     for device in request.devices {
         let hub = request.hub.as_deref();
-        let config = Config::read(&device.device, &device.points, &device.path, hub)?;
+        let (id, sealed) = (&device.device, device.sealed);
+        let config = Config::read(id, &device.points, &device.path, hub, sealed)?;
         endpoint.get_or_insert_with(|| config.endpoint());
         let (port, result) = start(device, config, Arc::clone(&joining), &mut tasks);
         devices.push(port);
@@ -72,9 +76,8 @@ async fn resolve(endpoint: Option<String>) -> Result<SocketAddr, LinkError> {
         return Err(LinkError::Settings("there is no broker to join".to_owned()));
     };
     let failed = |cause| LinkError::Unreachable { endpoint: endpoint.clone(), cause };
-    let mut found = tokio::net::lookup_host(&endpoint)
-        .await
-        .map_err(|e| failed(crate::client::io_cause(&e)))?;
+    let mut found =
+        tokio::net::lookup_host(&endpoint).await.map_err(|e| failed(crate::cause::io_cause(&e)))?;
     found.next().ok_or_else(|| failed("the name has no address".to_owned()))
 }
 
@@ -113,29 +116,65 @@ struct MqttOutlet {
     current: watch::Receiver<Option<Publisher>>,
 }
 
+/// Topics and payloads of one report.
+type Messages<'a> = smallvec::SmallVec<[(&'a str, Vec<u8>); 2]>;
+
+impl MqttOutlet {
+    /// Waits at most a second for room in the queue, then drops the report: a device does not
+    /// hoard what its broker does not take. The gap shows in the sequence numbers.
+    async fn report(&self, publisher: Publisher, messages: Messages<'_>) -> Result<(), LinkError> {
+        let sending = async {
+            for (topic, load) in messages {
+                publisher.publish(topic, self.config.qos, false, load).await?;
+            }
+            Ok::<_, LinkError>(())
+        };
+        match tokio::time::timeout(ROOM, sending).await {
+            // A connection that has just ended is a device that is away.
+            Ok(Ok(()) | Err(LinkError::Closed(_))) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                tracing::debug!(
+                    status = self.config.topics.status,
+                    "the broker takes no more: a report was dropped"
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Outlet for MqttOutlet {
-    /// Waits at most a second for room in the queue, then drops the measurement: a device does
-    /// not hoard what its broker does not take. The gap shows in the sequence numbers.
+    /// A sealed device has no topics for bare values: nothing is sent, and that is an error.
     fn publish<'a>(&'a mut self, m: &'a Measurement) -> BoxFuture<'a, Result<(), LinkError>> {
         Box::pin(async move {
-            let Some(publisher) = self.current.borrow().clone() else { return Ok(()) };
-            let mut messages = smallvec::SmallVec::<[(&str, Vec<u8>); 2]>::new();
-            payload::encode(&self.config.topics, m, |topic, load| messages.push((topic, load)));
-            let sending = async {
-                for (topic, load) in messages {
-                    publisher.publish(topic, self.config.qos, false, load).await?;
-                }
-                Ok::<_, LinkError>(())
-            };
-            match tokio::time::timeout(ROOM, sending).await {
-                // A connection that has just ended is a device that is away.
-                Ok(Ok(()) | Err(LinkError::Closed(_))) => Ok(()),
-                Ok(Err(error)) => Err(error),
-                Err(_) => {
-                    tracing::debug!(sequence = m.sequence, "the broker takes no more: dropped");
-                    Ok(())
-                }
+            if self.config.topics.sealed.is_some() {
+                return Err(LinkError::Unsupported("bare values of a sealed device".to_owned()));
             }
+            let Some(publisher) = self.current.borrow().clone() else { return Ok(()) };
+            let mut messages = Messages::new();
+            payload::encode(&self.config.topics, m, |topic, load| messages.push((topic, load)));
+            self.report(publisher, messages).await
+        })
+    }
+
+    fn publish_sealed<'a>(
+        &'a mut self,
+        envelope: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), LinkError>> {
+        Box::pin(async move {
+            let Some(topic) = self.config.topics.sealed.as_deref() else {
+                return Err(LinkError::Unsupported(
+                    "sealed envelopes of a plain device".to_owned(),
+                ));
+            };
+            let bytes = envelope.len();
+            if bytes > SEALED_LIMIT {
+                let why = format!("an envelope has {bytes} bytes, more than {SEALED_LIMIT}");
+                return Err(LinkError::Refused(why));
+            }
+            let Some(publisher) = self.current.borrow().clone() else { return Ok(()) };
+            self.report(publisher, Messages::from_iter([(topic, envelope.to_vec())])).await
         })
     }
 
@@ -261,7 +300,12 @@ impl Player {
             // device online.
             loop {
                 match pump.next().await? {
-                    Incoming::PubAck(_) => return Ok(()),
+                    Incoming::PubAck(ack) => {
+                        let status = &topics.status;
+                        return verdict(ack.reason).map_err(|why| {
+                            LinkError::Refused(format!("no message to `{status}`: {why}"))
+                        });
+                    }
                     Incoming::Publish(message) => keep(message),
                     _ => {}
                 }

@@ -28,7 +28,7 @@ pub(crate) async fn forward(context: ForwardContext) -> Result<Outbound, LinkErr
         points: BTreeMap::new(),
         span: Span::default(),
     };
-    let config = Config::read(&DeviceId::from(plant.as_str()), &[], &path, None)?;
+    let config = Config::read(&DeviceId::from(plant.as_str()), &[], &path, None, false)?;
     let base = path.text("topic").map_or_else(|| format!("plantwin/{plant}"), str::to_owned);
     check_topic(&base).map_err(|problem| LinkError::Settings(format!("`topic` {problem}")))?;
     let unique = || format!("plantwin-{plant}-forward-{}", unique_word());

@@ -13,6 +13,7 @@
 //! | `BASE/session/ask/LINK/N` | to the device | session bytes |
 //! | `BASE/session/answer/LINK/N` | from the device | session bytes |
 //! | `BASE/session/refuse/LINK/N` | from the device | text: why there is no answer |
+//! | `BASE/sealed` | from the device | an envelope, see below |
 //!
 //! `LINK` is an arbitrary word that the asking link chose for itself and `N` its count of
 //! questions, so that several clients can ask one device at once. The JSON of `data` is
@@ -39,6 +40,36 @@
 //! unless their own time `t` is younger than three periods of the device, and what cannot be read
 //! in it is passed over.
 //!
+//! # Sealed devices
+//!
+//! A device that speaks in sealed envelopes only has no `data` and no `set`, and topics of its
+//! own (`map`) are not used: each report is one envelope, as raw bytes and at most 4096 of them,
+//! on `BASE/sealed`, with the quality of service of measurements and never retained. Writes reach
+//! it within its session, as session bytes. A link hands envelopes on as they came, in the
+//! broker's order; what is longer or was retained is dropped and counted in the log. Where
+//! delivery is durable an envelope is acknowledged when it is confirmed, as values are.
+//!
+//! # Who is who
+//!
+//! | settings | what they prove |
+//! |---|---|
+//! | `ca` or `pin` | to us: this is the right broker, and nobody reads or alters what passes |
+//! | `cert` and `key`, `username` and `password_file` | to the broker: this is the right client |
+//!
+//! Nothing of this proves to plantwin that values come from the *device*. Of a plain device that
+//! is the broker's word alone: it must know each client (by its certificate or password) and let
+//! only one publish under a device's topics (in mosquitto an `acl_file`); plantwin cannot see
+//! whether it does. Whoever administers the broker, or holds the credentials of a device, can
+//! speak for it. Without `ca` or `pin` not even the broker is known, and a password crosses the
+//! network in the clear. A sealed device needs none of this to be believed, since its envelopes
+//! prove themselves; yet whoever may publish under its topics can hold up or drop what it says, and
+//! claim that it went `offline`. The embedded broker believes everybody who reaches its port.
+//!
+//! Files are read at each connection, relative to the working directory; what is secret must be
+//! closed to others (mode 0600). The dates of certificates are judged by the system's clock, not
+//! the plant's. With TLS the counters of a link tell the bytes of its records, handshake
+//! included, a packet being one read or write of the socket.
+//!
 //! # Nothing lost
 //!
 //! Where delivery is durable, a link holds a persistent session under a client id that stays the
@@ -60,20 +91,25 @@
 //! Brokers must speak MQTT 5 (since 2018; mosquitto since 1.6): its receive maximum is what keeps
 //! a held-back connection alive without an unbounded queue. Devices may speak 3.1.1 to them.
 //!
-//! Absent: TLS (the TLS feature of the client library pins a webpki with four advisories,
-//! RUSTSEC-2026-0049, -0098, -0099 and -0104; put a TLS proxy in front of a remote broker),
-//! QoS 2, reconnecting of links (the runtime decides when and where), and
-//! any knowledge of sessions or keys.
+//! TLS is rustls with ring, below the client library: its own TLS feature, which stays off, pins a
+//! webpki with four advisories (RUSTSEC-2026-0049, -0098, -0099 and -0104).
+//!
+//! Absent: TLS of the embedded broker and users of it, revocation lists, QoS 2, reconnecting of
+//! links (the runtime decides when and where), and any knowledge of sessions or keys.
 
 mod broker;
+mod cause;
 mod client;
 mod config;
 mod device;
 mod forward;
 mod link;
 mod payload;
+mod secret;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tunnel;
 
 use std::net::SocketAddr;
 

@@ -10,7 +10,10 @@
 //! the broker keeps the session, so that it sends what was not confirmed again to the next link
 //! of the same client. Such a link hears of status and session by quality of service 0, which
 //! needs no credit: however many values wait for their confirmation, the device can be talked
-//! to. Absent: reconnecting, telling apart what comes twice.
+//! to.
+//!
+//! Of a device that speaks in sealed envelopes only, nothing but those is listened to and handed
+//! on, unread. Absent: reconnecting, telling apart what comes twice, opening envelopes.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,7 +27,8 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{
-    Connection, Control, Frame, LinkContext, LinkError, LinkEvent, PointWrite, Tasks, Traffic,
+    Connection, Control, Frame, LinkContext, LinkError, LinkEvent, PointWrite, SEALED_LIMIT, Tasks,
+    Traffic,
 };
 use plantwin_model::{Clock, Delivery, Flaw, Quality, Timestamp};
 use rumqttc::v5::{
@@ -60,7 +64,8 @@ type Receipts = Arc<Mutex<HashMap<u64, u16>>>;
 
 /// Connects; resolves when the broker has consented to everything.
 pub(crate) async fn connect(context: LinkContext) -> Result<Connection, LinkError> {
-    let config = Config::read(&context.device, &context.points, &context.path, None)?;
+    let (device, sealed) = (&context.device, context.sealed);
+    let config = Config::read(device, &context.points, &context.path, None, sealed)?;
     let endpoint = config.endpoint();
     let late = LinkError::Timeout {
         endpoint: endpoint.clone(),
@@ -117,6 +122,7 @@ async fn join(
         publisher: pump.publisher(),
         receipts: durable.then(|| Arc::clone(&receipts)),
         last_receipt: 0,
+        dropped: 0,
         backlog: VecDeque::new(),
     };
     // What a broker pours in before it consents is bounded by its credit, and beyond that here.
@@ -132,6 +138,7 @@ async fn join(
     pump.subscribe([(listener.topics.status.clone(), words)], &mut keep).await?;
     let values = if durable { QoS::AtLeastOnce } else { config.qos };
     let data = sorted(&listener.topics.routes).into_keys();
+    let data = data.chain(listener.topics.sealed.as_deref());
     let mut topics: Vec<_> = data.map(|topic| (topic.to_owned(), values)).collect();
     for prefix in [&listener.answer, &listener.refuse] {
         topics.push((format!("{prefix}+"), words));
@@ -144,6 +151,7 @@ async fn join(
 
     let control = Arc::new(MqttControl {
         publisher: pump.publisher(),
+        sealed: listener.topics.sealed.is_some(),
         set: listener.topics.set.clone(),
         ask: format!("{}ask/{word}/", listener.topics.session),
         asked,
@@ -173,6 +181,8 @@ struct Listener {
     /// `None` where delivery is not durable.
     receipts: Option<Receipts>,
     last_receipt: u64,
+    /// Messages that were no envelope of a sealed device.
+    dropped: u64,
     /// What waits for room among the events, with the packet identifier to acknowledge then
     /// (0 = none). At most [`BACKLOG`] and what came before the link was up.
     backlog: VecDeque<(LinkEvent, u16)>,
@@ -228,23 +238,60 @@ impl Listener {
         if self.is_farewell(message) {
             return Some(LinkError::Closed("the device went offline".to_owned()));
         }
-        let Some(frame) = self.read(message) else {
-            self.publisher.acknowledge(message.pkid);
-            return None;
+        let event = if self.topics.sealed.as_deref() == Some(topic(message)) {
+            self.envelope(message)
+        } else {
+            self.read(message).map(|frame| match self.receipt(message) {
+                Some(receipt) => LinkEvent::Durable { frame, receipt },
+                None => LinkEvent::Frame(frame),
+            })
         };
-        match &self.receipts {
-            // What was retained is a value of the past, and what came by quality of service 0
-            // is promised to nobody.
-            Some(receipts) if message.qos != QoS::AtMostOnce && !message.retain => {
-                self.last_receipt += 1;
-                let receipt = self.last_receipt;
-                let mut receipts = receipts.lock().unwrap_or_else(PoisonError::into_inner);
-                receipts.insert(receipt, message.pkid);
-                self.backlog.push_back((LinkEvent::Durable { frame, receipt }, 0));
+        match event {
+            None => self.publisher.acknowledge(message.pkid),
+            Some(
+                event @ (LinkEvent::Durable { .. } | LinkEvent::Sealed { receipt: Some(_), .. }),
+            ) => {
+                self.backlog.push_back((event, 0));
             }
-            _ => self.backlog.push_back((LinkEvent::Frame(frame), message.pkid)),
+            Some(event) => self.backlog.push_back((event, message.pkid)),
         }
         None
+    }
+
+    /// What names a message that is acknowledged when it is confirmed; `None` for one that is
+    /// acknowledged when it is handed on.
+    fn receipt(&mut self, message: &Publish) -> Option<u64> {
+        let receipts = self.receipts.as_ref()?;
+        // What was retained is a value of the past, and what came by quality of service 0 is
+        // promised to nobody.
+        if message.qos == QoS::AtMostOnce || message.retain {
+            return None;
+        }
+        self.last_receipt += 1;
+        let mut receipts = receipts.lock().unwrap_or_else(PoisonError::into_inner);
+        receipts.insert(self.last_receipt, message.pkid);
+        Some(self.last_receipt)
+    }
+
+    /// An envelope, unless it is none that the device would have sent.
+    fn envelope(&mut self, message: &Publish) -> Option<LinkEvent> {
+        let bytes = message.payload.len();
+        if bytes > SEALED_LIMIT || message.retain {
+            self.dropped += 1;
+            // Whoever floods the topic shall not flood the log.
+            if self.dropped.is_power_of_two() {
+                tracing::warn!(
+                    topic = topic(message),
+                    bytes,
+                    retained = message.retain,
+                    dropped = self.dropped,
+                    "dropped what is no envelope of a sealed device"
+                );
+            }
+            return None;
+        }
+        let (received, envelope) = (self.clock.now(), message.payload.to_vec());
+        Some(LinkEvent::Sealed { received, envelope, receipt: self.receipt(message) })
     }
 
     /// Whether the device, or its last will, says that it is gone.
@@ -304,6 +351,8 @@ fn mark_retained(frame: &mut Frame, fresh: Duration) {
 
 struct MqttControl {
     publisher: Publisher,
+    /// Whether the device speaks in sealed envelopes only.
+    sealed: bool,
     set: Vec<Option<String>>,
     ask: String,
     asked: Asked,
@@ -342,6 +391,10 @@ impl Drop for Forget {
 impl Control for MqttControl {
     /// Resolves when the broker has acknowledged every write: MQTT has no answer of the device.
     fn write(&self, writes: Vec<PointWrite>) -> BoxFuture<'static, Result<(), LinkError>> {
+        if self.sealed {
+            let what = "bare writes of a sealed device".to_owned();
+            return Box::pin(std::future::ready(Err(LinkError::Unsupported(what))));
+        }
         let mut messages = Vec::with_capacity(writes.len());
         for write in writes {
             let Some(topic) = self.set.get(write.point.index()).cloned().flatten() else {

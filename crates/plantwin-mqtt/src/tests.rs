@@ -6,6 +6,8 @@ mod durable;
 mod foreign;
 mod forward;
 mod payload;
+mod sealed;
+mod tls;
 mod wire;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -65,11 +67,21 @@ async fn try_link(address: SocketAddr, path: PathSpec) -> Result<Connection, Lin
 
 async fn try_link_with(
     address: SocketAddr,
+    path: PathSpec,
+    delivery: Delivery,
+) -> Result<Connection, LinkError> {
+    try_link_to(address, path, delivery, false).await
+}
+
+async fn try_link_to(
+    address: SocketAddr,
     mut path: PathSpec,
     delivery: Delivery,
+    sealed: bool,
 ) -> Result<Connection, LinkError> {
     path.settings.insert("addr".to_owned(), value(&address.to_string()));
     let context = LinkContext {
+        sealed,
         device: DeviceId::from("dev"),
         points: points(),
         path,
@@ -86,7 +98,12 @@ async fn link(address: SocketAddr, path: PathSpec) -> Connection {
 }
 
 async fn device(address: SocketAddr, path: PathSpec) -> Host {
+    try_device(address, path, false).await.unwrap()
+}
+
+async fn try_device(address: SocketAddr, path: PathSpec, sealed: bool) -> Result<Host, LinkError> {
     let device = HostedDevice {
+        sealed,
         device: DeviceId::from("dev"),
         points: points(),
         path,
@@ -98,7 +115,7 @@ async fn device(address: SocketAddr, path: PathSpec) -> Host {
         devices: vec![device],
         clock: clock(),
     };
-    within("a device", Mqtt.host(request)).await.unwrap()
+    within("a device", Mqtt.host(request)).await
 }
 
 fn measurement(sequence: u64, values: &[f64]) -> Measurement {
@@ -140,6 +157,7 @@ impl Raw {
             &[],
             &path(&[("addr", &address.to_string())], &[]),
             None,
+            false,
         )
         .unwrap();
         let traffic = Arc::new(Traffic::default());

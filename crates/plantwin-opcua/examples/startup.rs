@@ -28,6 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         span: Span::default(),
     };
     let device = |ix: usize| HostedDevice {
+        sealed: false,
         device: DeviceId::new(format!("device{ix}")),
         points: conformance::points(),
         path: path.clone(),
@@ -53,6 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         path.settings.insert("addr".to_owned(), SettingValue::Text(host.address.to_string()));
         let begin = clock.now();
         let context = LinkContext {
+            sealed: false,
             device: device.device.clone(),
             points: Arc::clone(&device.points),
             path,

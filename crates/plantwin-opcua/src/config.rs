@@ -1,14 +1,18 @@
 //! What a plant file says of an OPC UA path: keys, defaults, checks.
 //!
-//! Absent: namespace indices, which only a running server knows (see [`NodeRef`]).
+//! Absent: protection (see
+//! [`security`]); namespace indices, which only a running server knows (see [`NodeRef`]).
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
 use opcua::types::NodeId;
 use plantwin_adapter::{ProtocolSchema, SettingKind, SettingSchema};
 use plantwin_model::{DeviceId, PathSpec, PointIx, PointSpec, SettingValue};
 
-use crate::NAMESPACE;
+use crate::{
+    NAMESPACE,
+    security::{self, Protection},
+};
 
 /// Keys of a path and of a point.
 pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
@@ -17,14 +21,27 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
         key("addr", "server, `host:port` or `opc.tcp://host:port/path`"),
         key("node", "prefix of the device's string node ids, default its name"),
         key("namespace", "URI of the namespace of those nodes, default `urn:plantwin:device`"),
-        key("security", "`none` (default) or `sign-encrypt`"),
+        key("security", "`none` (default), `sign` or `sign-encrypt`"),
+        key(
+            "policy",
+            "the only security policy to use, default the best of Aes256_Sha256_RsaPss, \
+             Basic256Sha256 and Aes128_Sha256_RsaOaep that the server offers",
+        ),
+        key(
+            "server_cert",
+            "file of the server's certificate (.der or .pem): exactly this one is accepted",
+        ),
         key(
             "pki",
-            "folder for certificates of `sign-encrypt`: peers in `trusted` are accepted; \
-             default a private temporary one, which accepts every peer",
+            "folder of certificates: our own in `own` (made once if there is none), accepted \
+             peers in `trusted`; default a temporary own one, and no peer is accepted but the \
+             devices that the same plantwin plays",
         ),
-        key("user", "user name, default anonymous"),
-        key("password", "the user's password, default empty"),
+        key("user", "user name, default anonymous; not without `security`"),
+        key("password_file", "file with the user's password, readable by its owner only"),
+        key("password", "the user's password, where a file is too much; default empty"),
+        key("user_cert", "file of a certificate that says who the user is, instead of `user`"),
+        key("user_key", "file of its private key (PEM), readable by its owner only"),
     ],
     point_settings: &[key(
         "node",
@@ -40,15 +57,6 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
 
 const fn key(key: &'static str, help: &'static str) -> SettingSchema {
     SettingSchema { key, kind: SettingKind::Text, help }
-}
-
-/// Whether messages are protected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Security {
-    /// Neither signed nor encrypted.
-    None,
-    /// Basic256Sha256 or Aes256Sha256RsaPss, signed and encrypted.
-    SignEncrypt,
 }
 
 /// A node, before the server's namespaces are known.
@@ -90,10 +98,7 @@ pub(crate) struct PathConfig {
     pub(crate) prefix: String,
     /// Namespace URI of [`NodeRef::Named`].
     pub(crate) namespace: String,
-    pub(crate) security: Security,
-    pub(crate) pki: Option<PathBuf>,
-    /// User and password.
-    pub(crate) user: Option<(String, String)>,
+    pub(crate) protection: Protection,
     /// A node per point.
     pub(crate) points: Vec<NodeRef>,
 }
@@ -103,8 +108,7 @@ impl fmt::Debug for PathConfig {
         f.debug_struct("PathConfig")
             .field("endpoint", &self.endpoint)
             .field("prefix", &self.prefix)
-            .field("security", &self.security)
-            .field("user", &self.user.as_ref().map(|(name, _)| name))
+            .field("protection", &self.protection)
             .finish_non_exhaustive()
     }
 }
@@ -128,21 +132,22 @@ impl PathConfig {
         };
         let nodes = points.iter().enumerate().map(node).collect::<Result<_, _>>()?;
         let url = path.text("addr").map(url).transpose()?;
-        let password = path.text("password").unwrap_or_default().to_owned();
         Ok(Self {
             url,
             endpoint: path.text("addr").unwrap_or("no address").to_owned(),
             points: nodes,
             namespace: path.text("namespace").unwrap_or(NAMESPACE).to_owned(),
-            security: if path.text("security") == Some("sign-encrypt") {
-                Security::SignEncrypt
-            } else {
-                Security::None
-            },
-            pki: path.text("pki").map(PathBuf::from),
-            user: path.text("user").map(|user| (user.to_owned(), password)),
+            protection: Protection::read(path),
             prefix,
         })
+    }
+
+    /// The host of the URL as it is written there, without port and brackets.
+    pub(crate) fn host(&self) -> &str {
+        let url = self.url.as_deref().unwrap_or_default();
+        let authority = url.trim_start_matches("opc.tcp://").split('/').next().unwrap_or_default();
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
     }
 
     /// A named node of the device itself, e.g. `tank1.session`.
@@ -178,25 +183,17 @@ fn validate(path: &PathSpec) -> Vec<(String, String)> {
     if let Some(Err(message)) = path.text("addr").map(url) {
         problem("addr", message);
     }
-    for key in ["node", "namespace", "user", "pki"] {
+    for key in ["node", "namespace"] {
         if path.text(key).is_some_and(str::is_empty) {
             problem(key, "must not be empty".to_owned());
         }
     }
-    if let Some(other) = path.text("security").filter(|s| !matches!(*s, "none" | "sign-encrypt")) {
-        problem("security", format!("is `none` or `sign-encrypt`, not `{other}`"));
-    }
-    if path.text("pki").is_some() && path.text("security") != Some("sign-encrypt") {
-        problem("pki", "has a meaning only with `security = \"sign-encrypt\"`".to_owned());
-    }
-    if path.text("password").is_some() && path.text("user").is_none() {
-        problem("password", "needs a `user`".to_owned());
-    }
+    problems.extend(security::validate(path));
     for settings in path.points.values() {
         if let Some(SettingValue::Text(text)) = settings.get("node")
             && text.parse::<NodeId>().is_err()
         {
-            problem("map", bad_node(text));
+            problems.push(("map".to_owned(), bad_node(text)));
         }
     }
     problems

@@ -15,7 +15,7 @@ use opcua::{
 use plantwin_adapter::{Control, LinkError, PointWrite};
 use tokio::time::timeout;
 
-use crate::value::Kind;
+use crate::{station::LONGEST_EXCHANGE, value::Kind};
 
 /// A node that can be written.
 #[derive(Clone, Debug)]
@@ -30,10 +30,12 @@ pub(crate) struct Target {
 /// The way to the device.
 pub(crate) struct SessionControl {
     pub(crate) session: Arc<Session>,
-    /// By point; `None` where the node is missing or read only.
+    /// By point; `None` where the node is missing or read only, or the device is sealed.
     pub(crate) targets: Arc<[Option<Target>]>,
     /// Object and method of session bytes, if the server has the namespace.
     pub(crate) exchange: Option<(NodeId, NodeId)>,
+    /// Whether the device takes sealed commands only.
+    pub(crate) sealed: bool,
     pub(crate) endpoint: String,
     pub(crate) timeout: Duration,
 }
@@ -88,8 +90,12 @@ fn request(targets: &[Option<Target>], write: PointWrite) -> Result<WriteValue, 
 impl Control for SessionControl {
     fn write(&self, writes: Vec<PointWrite>) -> BoxFuture<'static, Result<(), LinkError>> {
         let (session, targets) = (Arc::clone(&self.session), Arc::clone(&self.targets));
-        let (endpoint, limit) = (self.endpoint.clone(), self.timeout);
+        let (endpoint, limit, sealed) = (self.endpoint.clone(), self.timeout, self.sealed);
         Box::pin(async move {
+            if sealed {
+                let what = "bare writes: it is sealed, and commands go through its session";
+                return Err(LinkError::Unsupported(what.to_owned()));
+            }
             let values: Vec<_> =
                 writes.iter().map(|&w| request(&targets, w)).collect::<Result<_, _>>()?;
             let codes = Self::wait(session.write(&values), &endpoint, limit).await?;
@@ -110,6 +116,10 @@ impl Control for SessionControl {
         let (endpoint, limit) = (self.endpoint.clone(), self.timeout);
         Box::pin(async move {
             let plain = || LinkError::Unsupported("a session method".to_owned());
+            if request.len() > LONGEST_EXCHANGE {
+                let why = format!("a session message has at most {LONGEST_EXCHANGE} bytes");
+                return Err(LinkError::Refused(why));
+            }
             let (object, method) = method.ok_or_else(plain)?;
             let bytes = Variant::ByteString(ByteString::from(request));
             let call = session.call(vec![(object, method, Some(vec![bytes])).into()]);
@@ -124,6 +134,9 @@ impl Control for SessionControl {
                 _ => {}
             }
             match answer.output_arguments.unwrap_or_default().into_iter().next() {
+                Some(Variant::ByteString(bytes)) if bytes.len() > LONGEST_EXCHANGE => {
+                    Err(LinkError::Refused(format!("an answer of {} bytes", bytes.len())))
+                }
                 Some(Variant::ByteString(bytes)) => Ok(bytes.value.unwrap_or_default()),
                 _ => Err(LinkError::Refused("an answer that is no byte string".to_owned())),
             }

@@ -5,9 +5,8 @@
 //! that are mapped there. Absent: what a device does with a write or session bytes.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    path::Path,
     sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
@@ -15,14 +14,13 @@ use opcua::{
     crypto::SecurityPolicy,
     server::{
         ANONYMOUS_USER_TOKEN_ID, Server, ServerBuilder, ServerEndpoint, ServerHandle,
-        ServerUserToken,
         address_space::AddressSpace,
         node_manager::{
             ServerContext,
             memory::{CoreNodeManagerBuilder, InMemoryNodeManagerBuilder},
         },
     },
-    types::{BuildInfo, MessageSecurityMode},
+    types::BuildInfo,
 };
 use plantwin_adapter::{DevicePort, Host, HostRequest, LinkError, Tasks, Traffic};
 use tokio::{
@@ -31,11 +29,14 @@ use tokio::{
 };
 
 use crate::{
-    config::{PathConfig, Security},
+    config::PathConfig,
+    gate::Gate,
     nodes::{self, SERVER_URI},
     outlet::StationOutlet,
-    pki::{Pki, PkiFolder, with_pki},
+    pki::{Face, Pki, PkiFolder, with_pki},
+    security::Security,
     station::{Desk, Station, StationManager},
+    users::{Doorkeeper, Users},
 };
 
 /// Requests waiting for one simulated device; more are refused with `BadTooManyOperations`.
@@ -69,6 +70,17 @@ pub(crate) async fn host(request: HostRequest, pki: Arc<PkiFolder>) -> Result<Ho
         })
         .unzip();
     let desks: Arc<[Desk]> = desks.into();
+    let secured = configs.iter().any(|c| c.protection.security != Security::None);
+    if configs.iter().any(|c| c.protection.security != Security::None && c.protection.pki.is_none())
+        && !address.ip().is_loopback()
+    {
+        let why = format!(
+            "a device with `security` that is served on {address} needs `pki`, a folder whose \
+             `trusted` holds the certificates of its clients: without it every client is accepted, \
+             which is for the loopback only"
+        );
+        return Err(LinkError::Settings(why));
+    }
     let configs: Arc<[PathConfig]> = configs.into();
     let (devices, stationed) = (request.devices.clone(), Arc::clone(&desks));
     // Importing the standard's nodes takes a moment that no other task should wait for.
@@ -88,6 +100,18 @@ pub(crate) async fn host(request: HostRequest, pki: Arc<PkiFolder>) -> Result<Ho
     let manager = manager.ok_or_else(|| failed("the server lost its nodes".to_owned()))?;
 
     let mut tasks = Tasks::new();
+    let listener = if secured {
+        let inner = listen(None)?;
+        let gate = Gate {
+            inner: inner.local_addr().map_err(|e| failed(e.to_string()))?,
+            info: Arc::clone(handle.info()),
+            port: address.port(),
+        };
+        tasks.spawn(gate.run(listener));
+        inner
+    } else {
+        listener
+    };
     tasks.spawn(async move {
         if let Err(error) = server.run_with(listener).await {
             tracing::error!(%error, "the OPC UA server ended");
@@ -134,18 +158,23 @@ fn build(
     station: impl FnOnce(ServerContext, &mut AddressSpace) -> Station + 'static,
     shared: &PkiFolder,
 ) -> Result<(Server, ServerHandle), String> {
-    let secured = |c: &&PathConfig| c.security == Security::SignEncrypt;
-    let security =
-        if configs.iter().any(|c| secured(&c)) { Security::SignEncrypt } else { Security::None };
-    let folder = configs.iter().filter(secured).find_map(|c| c.pki.as_deref());
-    with_pki(shared, security, folder, |pki| {
-        configure(address, configs, &pki)
+    let all = || configs.iter().map(|c| &c.protection);
+    let security = all().map(|p| p.security).max().unwrap_or(Security::None);
+    let folder = all().find_map(|p| p.pki.as_deref());
+    let users = Users::read(all())?;
+    with_pki(shared, security, folder, Face::Server, |pki| {
+        configure(address, configs, &users, pki)
             .with_node_manager(InMemoryNodeManagerBuilder::new(station))
             .build()
     })?
 }
 
-fn configure(address: SocketAddr, configs: &[PathConfig], pki: &Pki<'_>) -> ServerBuilder {
+fn configure(
+    address: SocketAddr,
+    configs: &[PathConfig],
+    users: &Users,
+    pki: Pki,
+) -> ServerBuilder {
     // What endpoints call the server; foreign clients may follow it.
     let host = match address {
         a if a.ip().is_unspecified() => "localhost".to_owned(),
@@ -168,10 +197,11 @@ fn configure(address: SocketAddr, configs: &[PathConfig], pki: &Pki<'_>) -> Serv
         .host(host)
         .port(address.port())
         .pki_dir(pki.folder)
-        .certificate_path(Path::new("own/cert.der"))
-        .private_key_path(Path::new("private/private.pem"))
+        .certificate_path(pki.certificate)
+        .private_key_path(pki.key)
         .create_sample_keypair(pki.own)
         .trust_client_certs(pki.trust_all)
+        .with_authenticator(Arc::new(Doorkeeper::new(users.tokens())))
         .subscription_poll_interval_ms(TICK_MILLIS);
     let limits = builder.limits_mut();
     limits.max_sessions = MOST_SESSIONS;
@@ -183,47 +213,31 @@ fn configure(address: SocketAddr, configs: &[PathConfig], pki: &Pki<'_>) -> Serv
     subscriptions.max_subscriptions_per_session = 100;
     subscriptions.max_queued_notifications = 100;
 
-    for (id, user, password) in users(configs) {
-        builder = builder.add_user_token(id, ServerUserToken::user_pass(user, password));
+    for (id, token) in users.tokens() {
+        builder = builder.add_user_token(id, token);
     }
-    let policies: [(Security, &[SecurityPolicy]); 2] = [
-        (Security::None, &[SecurityPolicy::None]),
-        (
-            Security::SignEncrypt,
-            &[SecurityPolicy::Basic256Sha256, SecurityPolicy::Aes256Sha256RsaPss],
-        ),
-    ];
-    for (security, policies) in policies {
-        let with: Vec<_> = configs.iter().filter(|c| c.security == security).collect();
-        // A server without devices still answers, anonymously.
-        if with.is_empty() && !(configs.is_empty() && security == Security::None) {
-            continue;
+    let mut endpoints: BTreeMap<String, (SecurityPolicy, Security, BTreeSet<String>)> =
+        BTreeMap::new();
+    let mut open = |policy: SecurityPolicy, security: Security, user: String| {
+        let name = format!("{policy} {}", security.name());
+        endpoints.entry(name).or_insert((policy, security, BTreeSet::new())).2.insert(user);
+    };
+    for protection in configs.iter().map(|c| &c.protection) {
+        if protection.security == Security::None {
+            open(SecurityPolicy::None, Security::None, users.id(&protection.user));
         }
-        let mut tokens: BTreeSet<String> =
-            with.iter().filter_map(|c| c.user.as_ref()).map(token).collect();
-        if with.iter().any(|c| c.user.is_none()) || with.is_empty() {
-            tokens.insert(ANONYMOUS_USER_TOKEN_ID.to_owned());
+        for &policy in &protection.policies {
+            open(policy, protection.security, users.id(&protection.user));
         }
-        let tokens: Vec<String> = tokens.into_iter().collect();
-        for &policy in policies {
-            let mode = match security {
-                Security::None => MessageSecurityMode::None,
-                Security::SignEncrypt => MessageSecurityMode::SignAndEncrypt,
-            };
-            let endpoint = ServerEndpoint::new("/", policy, mode, &tokens);
-            builder = builder.add_endpoint(policy.to_string(), endpoint);
-        }
+    }
+    // A server without devices still answers, anonymously.
+    if configs.is_empty() {
+        open(SecurityPolicy::None, Security::None, ANONYMOUS_USER_TOKEN_ID.to_owned());
+    }
+    for (name, (policy, security, users)) in endpoints {
+        let users: Vec<String> = users.into_iter().collect();
+        let endpoint = ServerEndpoint::new("/", policy, security.mode(), &users);
+        builder = builder.add_endpoint(name, endpoint);
     }
     builder
-}
-
-/// Name of a user within the library's configuration.
-fn token((user, password): &(String, String)) -> String {
-    format!("{}:{user}:{password}", user.len())
-}
-
-/// Users of all paths as (token, user, password).
-fn users(configs: &[PathConfig]) -> BTreeSet<(String, String, String)> {
-    let users = configs.iter().filter_map(|c| c.user.as_ref());
-    users.map(|u| (token(u), u.0.clone(), u.1.clone())).collect()
 }

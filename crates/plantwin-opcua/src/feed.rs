@@ -2,8 +2,9 @@
 //!
 //! All changes of one notification that belong to one measurement make one [`Frame`]. Where a
 //! server numbers its measurements (`PREFIX.sequence`), a value belongs to the number that bears
-//! the same source time; values of other times come first, without a number. Absent: waiting;
-//! the link's driver takes the frames out after each step of the library.
+//! the same source time; values of other times come first, without a number. Each envelope of a
+//! sealed device is an event of its own, in the order in which they came. Absent: waiting; the
+//! link's driver takes the events out after each step of the library.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use opcua::{
         StatusCode, Variant, match_extension_object_owned,
     },
 };
-use plantwin_adapter::{Frame, LinkError, LinkEvent, Sample};
+use plantwin_adapter::{Frame, LinkError, LinkEvent, SEALED_LIMIT, Sample};
 use plantwin_model::{Clock, Flaw, PointIx, Quality, Timestamp};
 use smallvec::SmallVec;
 
@@ -25,6 +26,8 @@ use crate::value::{is_device_gone, number, quality, timestamp};
 pub(crate) enum Slot {
     Point(PointIx),
     Sequence,
+    /// Envelopes of a sealed device.
+    Sealed,
 }
 
 /// Events that came with the library's last step.
@@ -38,14 +41,15 @@ pub(crate) struct Feed {
     pending: Pending,
     clock: Arc<dyn Clock>,
     /// Whether a keep-alive says that the last values still hold: so on servers that report by
-    /// exception, but not on ours, which number every measurement.
+    /// exception, but not on ours, which number every measurement; and of a sealed device nothing
+    /// holds that is not sealed.
     by_exception: bool,
 }
 
 impl Feed {
     /// For monitored items with these slots.
     pub(crate) fn new(slots: Vec<Slot>, pending: Pending, clock: Arc<dyn Clock>) -> Self {
-        let by_exception = !slots.contains(&Slot::Sequence);
+        let by_exception = !slots.contains(&Slot::Sequence) && !slots.contains(&Slot::Sealed);
         Self { gone: vec![false; slots.len()], slots, pending, clock, by_exception }
     }
 
@@ -73,6 +77,7 @@ impl Feed {
                         numbers.push((change.source_timestamp.and_then(timestamp), n));
                     }
                 }
+                Slot::Sealed => self.envelope(received, change),
             }
         }
         if self.gone.iter().all(|&gone| gone) {
@@ -82,6 +87,17 @@ impl Feed {
             return;
         }
         self.frames(received, samples, numbers);
+    }
+
+    fn envelope(&self, received: Timestamp, change: DataValue) {
+        // A bad status without bytes says that the device is away, which is no envelope.
+        let Some(Variant::ByteString(bytes)) = change.value else { return };
+        let envelope = bytes.value.unwrap_or_default();
+        if envelope.is_empty() || envelope.len() > SEALED_LIMIT {
+            tracing::warn!(bytes = envelope.len(), "no envelope has this length, dropped");
+            return;
+        }
+        self.push(LinkEvent::Sealed { received, envelope, receipt: None });
     }
 
     fn frames(

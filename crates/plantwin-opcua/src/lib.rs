@@ -16,25 +16,55 @@
 //! Foreign servers need neither `sequence` nor `session`. The namespace is always looked up by
 //! its URI, since an index is only valid within one run of a server (OPC UA Part 3, 8.2.2).
 //!
+//! A sealed device has, instead of the variables, `...;s=tank1.Sealed`, a `ByteString` through
+//! which each sealed envelope comes on its own; what it takes goes through `session`.
+//!
+//! # Protection
+//! `security = "sign"` or `"sign-encrypt"` with Aes256_Sha256_RsaPss, Basic256Sha256 or
+//! Aes128_Sha256_RsaOaep; Basic128Rsa15 and Basic256 are off on both faces, and nothing less than
+//! what the path says is ever used. A server is accepted by its certificate alone (`server_cert`,
+//! or `trusted` in `pki`), a user by `user` with `password_file`, or `user_cert` with `user_key`;
+//! a user without security is refused, because its password would cross the network in clear.
+//!
+//! ```toml
+//! [device.tank1.opcua]
+//! addr = "10.0.0.7:4840"
+//! security = "sign-encrypt"
+//! server_cert = "pki/tank1.der"     # and only this
+//! pki = "pki"                       # our own certificate, made once: pki/own/cert.der
+//! user = "plantwin"
+//! password_file = "secrets/tank1"   # mode 0600
+//! ```
+//!
+//! What the library's RSA costs and what is done about it:
+//! `docs/decisions/0016-opcua-rsa-exception.md`.
+//!
 //! Bytes of a link are counted at its socket. The server library offers no such hook, so the
 //! bytes of a played device are computed from what is sent on its behalf (module `traffic`).
 //!
 //! Absent: reconnecting (whoever called decides), events, history, structured values, discovery
-//! servers, per-device users on a shared server.
+//! servers, per-device users on a shared server, certificate authorities and revocation lists.
 
+mod choose;
 mod config;
 mod control;
 mod device;
 mod driver;
 mod feed;
+mod gate;
 mod link;
 mod nodes;
+mod opn;
 mod outlet;
 mod pki;
+mod secret;
+mod security;
 mod station;
 mod subscribe;
 mod traffic;
 mod transport;
+mod trust;
+mod users;
 mod value;
 
 #[cfg(test)]
@@ -53,7 +83,7 @@ use pki::PkiFolder;
 pub const NAMESPACE: &str = "urn:plantwin:device";
 
 /// The protocol. Links and hosts made by one value share the certificate that is made at need
-/// when a path asks for `security = "sign-encrypt"` without naming a folder for certificates.
+/// when a path asks for security without naming a folder for certificates, and trust it.
 #[derive(Clone, Default)]
 pub struct OpcUa {
     pki: Arc<PkiFolder>,

@@ -1,17 +1,18 @@
 //! The link face: a session with one subscription for one device.
 //!
-//! Steps of a connect: list the endpoints, open a session, look up the namespace, read every
+//! Steps of a connect: list the endpoints and choose one (see [`crate::choose`]), judge the
+//! server's certificate (see [`crate::trust`]), open a session, look up the namespace, read every
 //! point once (does it exist, which type, is the device there?), subscribe. Afterwards a driver
 //! task (see [`crate::driver`]) moves the library's event loop on. Absent: reconnecting, and what
 //! is asked of the server once the session is open (see [`crate::subscribe`]).
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use opcua::{
     client::{Client, ClientBuilder, IdentityToken, Session, SessionPollResult},
     crypto::SecurityPolicy,
-    types::{EndpointDescription, MessageSecurityMode, StatusCode, UserTokenType},
+    types::{EndpointDescription, StatusCode},
 };
 use plantwin_adapter::{Connection, LinkContext, LinkError, Tasks, Traffic};
 use tokio::{
@@ -20,12 +21,16 @@ use tokio::{
 };
 
 use crate::{
-    config::{PathConfig, Security},
+    choose::choose,
+    config::PathConfig,
     control::SessionControl,
     driver::{Driver, Steps, close},
-    pki::{PkiFolder, with_pki},
+    pki::{Face, PkiFolder, with_pki},
+    security::{Security, User, allowed},
     subscribe::{SHORTEST_INTERVAL, Subscribed, subscribe},
     transport::CountedConnector,
+    trust,
+    value::date_time,
 };
 
 /// Events between the driver and its user.
@@ -41,8 +46,8 @@ pub(crate) async fn connect(
     let url = config.url.clone().ok_or_else(|| LinkError::Settings("`addr` is missing".into()))?;
     let traffic = Arc::new(Traffic::default());
     let connector = CountedConnector::new(&url, Arc::clone(&traffic));
-    let client = client(&config, &context, pki).await?;
-    let attempt = establish(&client, &connector, &url, &config, &context);
+    let (client, user) = client(&config, &context, Arc::clone(&pki)).await?;
+    let attempt = establish(&client, user, &connector, &url, &config, &context, pki);
     let Ok(made) = timeout(context.timeout, attempt).await else {
         return Err(late(&config, context.timeout));
     };
@@ -59,6 +64,7 @@ pub(crate) async fn connect(
         session: Arc::clone(&session),
         targets: link.targets.into(),
         exchange: link.exchange,
+        sealed: context.sealed,
         endpoint: config.endpoint.clone(),
         timeout: context.timeout,
     };
@@ -91,27 +97,31 @@ pub(crate) fn unreachable(config: &PathConfig, cause: impl ToString) -> LinkErro
     LinkError::Unreachable { endpoint: config.endpoint.clone(), cause: cause.to_string() }
 }
 
-/// The library's client. On a blocking thread, since it may have to make an RSA key.
+/// The library's client and what it tells the server of the user. On a blocking thread, since
+/// there are files to read, and there may be an RSA key to make.
 async fn client(
     config: &PathConfig,
     context: &LinkContext,
     shared: Arc<PkiFolder>,
-) -> Result<Client, LinkError> {
-    let (security, folder) = (config.security, config.pki.clone());
+) -> Result<(Client, IdentityToken), LinkError> {
+    let protection = config.protection.clone();
     let (device, wait) = (context.device.clone(), context.timeout);
     let make = move || {
-        with_pki(&shared, security, folder.as_deref(), |pki| {
+        let user = protection.user.identity()?;
+        let (security, folder) = (protection.security, protection.pki.as_deref());
+        let client = with_pki(&shared, security, folder, Face::Link, |pki| {
             ClientBuilder::new()
                 .application_name("plantwin")
                 .application_uri("urn:plantwin:link")
                 .product_uri("urn:plantwin")
                 .session_name(format!("plantwin {device}"))
                 .pki_dir(pki.folder)
-                .certificate_path(Path::new("own/cert.der"))
-                .private_key_path(Path::new("private/private.pem"))
+                .certificate_path(pki.certificate)
+                .private_key_path(pki.key)
                 .create_sample_keypair(pki.own)
+                // They have been judged before the library sees them.
                 .trust_server_certs(pki.trust_all)
-                .verify_server_certs(!pki.trust_all)
+                .verify_server_certs(false)
                 // The caller decides when to try again.
                 .session_retry_limit(0)
                 .recreate_subscriptions(false)
@@ -123,37 +133,97 @@ async fn client(
                 // them would only cost energy.
                 .keep_alive_interval(Duration::from_hours(24))
                 .client()
-        })
+        })?;
+        Ok::<_, String>((client.map_err(|problems| problems.join(", "))?, user))
     };
-    match tokio::task::spawn_blocking(make).await {
-        Ok(Ok(Ok(client))) => Ok(client),
-        Ok(Ok(Err(problems))) => Err(LinkError::Settings(problems.join(", "))),
-        Ok(Err(problem)) => Err(LinkError::Settings(problem)),
-        Err(error) => Err(LinkError::Settings(error.to_string())),
-    }
+    let made = tokio::task::spawn_blocking(make).await;
+    made.map_err(|e| LinkError::Settings(e.to_string()))?.map_err(LinkError::Settings)
+}
+
+/// Refuses a server that is not the one that was meant.
+async fn judge(
+    endpoint: &EndpointDescription,
+    config: &PathConfig,
+    context: &LinkContext,
+    shared: Arc<PkiFolder>,
+) -> Result<(), LinkError> {
+    let protection = config.protection.clone();
+    let der = endpoint.server_certificate.value.clone().unwrap_or_default();
+    let (host, uri) = (config.host().to_owned(), endpoint.server.application_uri.to_string());
+    let now = date_time(context.clock.now());
+    let judging = tokio::task::spawn_blocking(move || {
+        let own = shared.certificate();
+        trust::judge(&protection, own.as_deref(), &der, (&host, &uri), &now)
+    });
+    let judged = judging.await.map_err(|e| LinkError::Settings(e.to_string()))?;
+    judged.map_err(|cause| unreachable(config, cause))
+}
+
+/// What a server's refusal to open a session means, where it is known.
+fn meaning(status: StatusCode, config: &PathConfig) -> Option<String> {
+    let text = match status {
+        StatusCode::BadIdentityTokenRejected
+        | StatusCode::BadIdentityTokenInvalid
+        | StatusCode::BadUserSignatureInvalid
+        | StatusCode::BadUserAccessDenied => match &config.protection.user {
+            User::Anonymous => "the server admits no anonymous users: set `user`".to_owned(),
+            User::Password { name, .. } => {
+                format!("the server refused the user `{name}`: check name and password")
+            }
+            User::Certificate { cert, .. } => {
+                let cert = cert.display();
+                format!(
+                    "the server refused the user with the certificate {cert}: is it known there?"
+                )
+            }
+        },
+        StatusCode::BadCertificateUntrusted
+        | StatusCode::BadSecurityChecksFailed
+        | StatusCode::BadCertificateInvalid
+        | StatusCode::BadCertificateTimeInvalid
+        | StatusCode::BadCertificateUriInvalid
+        | StatusCode::BadCertificateUseNotAllowed
+            if config.protection.security != Security::None =>
+        {
+            let own = match &config.protection.pki {
+                Some(pki) => format!("{}", pki.join("own/cert.der").display()),
+                None => "a temporary one; set `pki` for a lasting one".to_owned(),
+            };
+            format!("the server does not accept our certificate ({own}): trust it there")
+        }
+        StatusCode::BadTcpServerTooBusy => {
+            "the server takes no more secure channels now: try again later".to_owned()
+        }
+        _ => return None,
+    };
+    Some(format!("{text} ({status})"))
 }
 
 async fn establish(
     client: &Client,
+    user: IdentityToken,
     connector: &CountedConnector,
     url: &str,
     config: &PathConfig,
     context: &LinkContext,
+    shared: Arc<PkiFolder>,
 ) -> Result<(Arc<Session>, Steps, Subscribed), LinkError> {
     let failed = |status: StatusCode| {
-        unreachable(config, connector.failure().unwrap_or_else(|| status.to_string()))
+        let known = connector.failure().or_else(|| meaning(status, config));
+        unreachable(config, known.unwrap_or_else(|| status.to_string()))
     };
     let endpoints = client.get_server_endpoints_from_url(connector.clone()).await;
     let endpoints = endpoints.map_err(|e| failed(e.status()))?;
-    let mut endpoint = choose(endpoints, config)?;
+    let mut endpoint = choose(endpoints, &config.protection)?;
+    if config.protection.security != Security::None {
+        judge(&endpoint, config, context, shared).await?;
+    }
     endpoint.endpoint_url = url.into();
-    let identity = config.user.as_ref().map_or(IdentityToken::Anonymous, |(user, password)| {
-        IdentityToken::UserName(user.clone(), password.as_str().into())
-    });
+    let policy = allowed(endpoint.security_policy_uri.as_ref()).unwrap_or(SecurityPolicy::None);
     let built = client
         .session_builder()
-        .user_identity_token(identity)
-        .with_connector(connector.clone())
+        .user_identity_token(user)
+        .with_connector(connector.clone().with_policy(policy))
         .connect_to_endpoint_directly(endpoint)
         .and_then(|b| b.build(Arc::clone(client.certificate_store())));
     let (session, event_loop) = built.map_err(|e| unreachable(config, e))?;
@@ -217,37 +287,4 @@ impl Drop for HalfOpen {
             runtime.spawn(close(Arc::clone(&self.session), self.take_steps(), self.wait));
         }
     }
-}
-
-/// The endpoint with the wanted security and kind of user; of several the most secure.
-fn choose(
-    endpoints: Vec<EndpointDescription>,
-    config: &PathConfig,
-) -> Result<EndpointDescription, LinkError> {
-    let user =
-        if config.user.is_some() { UserTokenType::UserName } else { UserTokenType::Anonymous };
-    let fits = |e: &EndpointDescription| {
-        let policy = SecurityPolicy::from_uri(e.security_policy_uri.as_ref());
-        let secure = match config.security {
-            Security::None => e.security_mode == MessageSecurityMode::None,
-            Security::SignEncrypt => {
-                e.security_mode == MessageSecurityMode::SignAndEncrypt
-                    && matches!(
-                        policy,
-                        SecurityPolicy::Basic256Sha256 | SecurityPolicy::Aes256Sha256RsaPss
-                    )
-            }
-        };
-        secure && e.find_policy(user).is_some()
-    };
-    let found = endpoints.into_iter().filter(fits).max_by_key(|e| e.security_level);
-    found.ok_or_else(|| {
-        let (security, user) = match (config.security, &config.user) {
-            (Security::None, None) => ("no security", "anonymous users"),
-            (Security::None, Some(_)) => ("no security", "user names"),
-            (Security::SignEncrypt, None) => ("sign-encrypt", "anonymous users"),
-            (Security::SignEncrypt, Some(_)) => ("sign-encrypt", "user names"),
-        };
-        LinkError::Unsupported(format!("an endpoint with {security} for {user}"))
-    })
 }

@@ -2,7 +2,9 @@
 //!
 //! A device is played exactly where its links look for it, also where the plant file maps points
 //! to node ids of the real server. Namespace indices that such a mapping needs and nobody owns
-//! are filled with placeholders. Absent: values, which the outlet sets.
+//! are filled with placeholders. A sealed device has no node per point: one variable carries its
+//! envelopes, and what is in them nobody on the way can read or write. Absent: values, which the
+//! outlet sets.
 
 use std::collections::HashMap;
 
@@ -28,6 +30,8 @@ use crate::{
 pub(crate) const SERVER_URI: &str = "urn:plantwin:server";
 /// Highest namespace index a mapped node may have on a played device.
 const MOST_NAMESPACES: u16 = 64;
+/// Name of the variable of a sealed device, after the prefix.
+pub(crate) const SEALED: &str = "Sealed";
 /// Where UCUM codes come from, for `EngineeringUnits`.
 const UCUM: &str = "http://unitsofmeasure.org";
 
@@ -40,11 +44,24 @@ pub(crate) enum Role {
     Session(usize),
 }
 
-/// The nodes of one device.
+/// The variables in which one device reports.
 #[derive(Clone, Debug)]
-pub(crate) struct DeviceNodes {
-    pub(crate) points: Vec<NodeId>,
-    pub(crate) sequence: NodeId,
+pub(crate) enum DeviceNodes {
+    /// A variable per point, and the number of the measurement.
+    Bare { points: Vec<NodeId>, sequence: NodeId },
+    /// One variable for envelopes.
+    Sealed(NodeId),
+}
+
+impl DeviceNodes {
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &NodeId> {
+        let (points, own): (&[NodeId], _) = match self {
+            Self::Bare { points, sequence } => (points, sequence),
+            Self::Sealed(node) => (&[], node),
+        };
+        points.iter().chain([own])
+    }
 }
 
 /// All nodes that were made.
@@ -59,9 +76,13 @@ pub(crate) struct Layout {
 pub(crate) fn check(devices: &[HostedDevice], configs: &[PathConfig]) -> Result<(), String> {
     let mut taken: HashMap<(String, NodeRef), &str> = HashMap::new();
     for (device, config) in devices.iter().zip(configs) {
-        let own =
-            [NodeRef::Named(config.prefix.clone()), config.own("sequence"), config.own("session")];
-        for node in config.points.iter().chain(&own) {
+        let own = [
+            NodeRef::Named(config.prefix.clone()),
+            config.own(if device.sealed { SEALED } else { "sequence" }),
+            config.own("session"),
+        ];
+        let points: &[NodeRef] = if device.sealed { &[] } else { &config.points };
+        for node in points.iter().chain(&own) {
             let namespace = match node {
                 NodeRef::Exact(id) if id.namespace == 0 => {
                     return Err(format!("{}: {id} belongs to OPC UA itself", device.device));
@@ -104,7 +125,8 @@ pub(crate) fn build(
     register(SERVER_URI);
     let ours = register(NAMESPACE);
     let named: Vec<u16> = configs.iter().map(|c| register(&c.namespace)).collect();
-    let highest = configs.iter().flat_map(|c| &c.points).filter_map(|n| match n {
+    let bare = devices.iter().zip(configs).filter(|(device, _)| !device.sealed);
+    let highest = bare.flat_map(|(_, c)| &c.points).filter_map(|n| match n {
         NodeRef::Exact(id) => Some(id.namespace),
         NodeRef::Named(_) => None,
     });
@@ -120,27 +142,38 @@ pub(crate) fn build(
         let title = device.device.as_str();
         let browse = |name: &str| QualifiedName::new(ours, name);
         space.add_folder(&folder, browse(title), title, &ObjectId::ObjectsFolder.into());
-        let mut points = Vec::with_capacity(device.points.len());
-        for (at, (point, place)) in device.points.iter().zip(&config.points).enumerate() {
-            let id = node(place);
-            let base = format!("{}.{}", config.prefix, point.name);
-            variable(space, &folder, &id, ours, &base, point);
-            layout.roles.insert(id.clone(), Role::Point(ix, PointIx(at as u16)));
-            points.push(id);
-        }
-        let sequence = node(&config.own("sequence"));
-        VariableBuilder::new(&sequence, browse("sequence"), "sequence")
-            .description("number of the last measurement")
-            .data_type(DataTypeId::UInt64)
-            .value(0_u64)
-            .has_type_definition(VariableTypeId::BaseDataVariableType)
-            .component_of(folder.clone())
-            .insert(space);
-        reset(space, &sequence);
+        let own = |space: &mut AddressSpace, name: &str, about: &str, kind: DataTypeId| {
+            let id = node(&config.own(name));
+            VariableBuilder::new(&id, browse(name), name)
+                .description(about)
+                .data_type(kind)
+                .value(Variant::Empty)
+                .has_type_definition(VariableTypeId::BaseDataVariableType)
+                .component_of(folder.clone())
+                .insert(space);
+            reset(space, &id);
+            id
+        };
+        let nodes = if device.sealed {
+            let about = "sealed envelopes, each on its own; nothing without the session's keys";
+            DeviceNodes::Sealed(own(space, SEALED, about, DataTypeId::ByteString))
+        } else {
+            let mut points = Vec::with_capacity(device.points.len());
+            for (at, (point, place)) in device.points.iter().zip(&config.points).enumerate() {
+                let id = node(place);
+                let base = format!("{}.{}", config.prefix, point.name);
+                variable(space, &folder, &id, ours, &base, point);
+                layout.roles.insert(id.clone(), Role::Point(ix, PointIx(at as u16)));
+                points.push(id);
+            }
+            let about = "number of the last measurement";
+            let sequence = own(space, "sequence", about, DataTypeId::UInt64);
+            DeviceNodes::Bare { points, sequence }
+        };
         let session = node(&config.own("session"));
         method(space, &folder, &session, ours);
         layout.roles.insert(session, Role::Session(ix));
-        layout.devices.push(DeviceNodes { points, sequence });
+        layout.devices.push(nodes);
     }
     layout
 }

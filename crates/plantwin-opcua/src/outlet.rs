@@ -1,8 +1,10 @@
 //! Where a played device reports: into its variables, and from there to all subscribers.
 //!
 //! A path that is down shows `BadNoCommunication` on every variable; what is measured meanwhile
-//! is kept and shown when the path comes up again, as a real device would have it. Absent: the
-//! timing of notifications, which is each subscription's.
+//! is kept and shown when the path comes up again, as a real device would have it. A sealed
+//! envelope is handed to those who are subscribed and not kept: the variable has no value before
+//! and after, so that nobody is given an old envelope as if it were news. Absent: the timing of
+//! notifications, which is each subscription's.
 
 use std::{
     collections::HashMap,
@@ -13,15 +15,15 @@ use futures_util::future::BoxFuture;
 use opcua::{
     nodes::NodeType,
     server::SubscriptionCache,
-    types::{AttributeId, DataValue, NodeId, StatusCode, TimestampsToReturn, Variant},
+    types::{AttributeId, ByteString, DataValue, NodeId, StatusCode, TimestampsToReturn, Variant},
 };
-use plantwin_adapter::{LinkError, Measurement, Outlet};
+use plantwin_adapter::{LinkError, Measurement, Outlet, SEALED_LIMIT};
 use plantwin_model::{Clock, Timestamp};
 
 use crate::{
-    nodes::nothing,
+    nodes::{DeviceNodes, nothing},
     station::{Desk, StationManager},
-    traffic::count_notification,
+    traffic::{beyond_a_number, count_notification},
     value::{date_time, status},
 };
 
@@ -47,8 +49,7 @@ impl StationOutlet {
         let nodes = &manager.inner().layout.devices[device];
         let waiting =
             DataValue { status: Some(StatusCode::BadWaitingForInitialData), ..Default::default() };
-        let last = nodes.points.iter().chain([&nodes.sequence]);
-        let last = last.map(|n| (n.clone(), waiting.clone())).collect();
+        let last = nodes.all().map(|n| (n.clone(), waiting.clone())).collect();
         Self { manager, subscriptions, desks, device, clock, last }
     }
 
@@ -95,6 +96,17 @@ impl StationOutlet {
                 }
             }
         }
+        if matches!(self.nodes(), DeviceNodes::Sealed(_)) {
+            for (node, value) in values.iter().filter(|(_, value)| value.status().is_good()) {
+                if let Some(NodeType::Variable(variable)) = space.find_mut(node) {
+                    let after = nothing(StatusCode::BadWaitingForInitialData);
+                    variable.set_data_value(DataValue {
+                        source_timestamp: value.source_timestamp,
+                        ..after
+                    });
+                }
+            }
+        }
         let subscribers = told.values().copied().max().unwrap_or(0);
         let bad = |(node, value): &(NodeId, DataValue)| {
             let items = told.get(node).copied().unwrap_or(0);
@@ -102,24 +114,56 @@ impl StationOutlet {
         };
         let bad = values.iter().map(bad).sum();
         let items = told.values().sum();
-        count_notification(&self.desks[self.device].traffic, subscribers, items, bad);
+        let more = |(node, value): &(NodeId, DataValue)| match &value.value {
+            Some(Variant::ByteString(bytes)) => {
+                told.get(node).copied().unwrap_or(0) * beyond_a_number(bytes.len())
+            }
+            _ => 0,
+        };
+        let more = values.iter().map(more).sum();
+        count_notification(&self.desks[self.device].traffic, subscribers, items, bad, more);
     }
 
-    fn publish_now(&mut self, m: &Measurement) {
-        let nodes = &self.manager.inner().layout.devices[self.device];
+    fn nodes(&self) -> &DeviceNodes {
+        &self.manager.inner().layout.devices[self.device]
+    }
+
+    fn publish_now(&mut self, m: &Measurement) -> Result<(), LinkError> {
+        let DeviceNodes::Bare { points, sequence } = self.nodes() else {
+            return Err(LinkError::Unsupported("bare values of a sealed device".to_owned()));
+        };
         let mut values = Vec::with_capacity(m.samples.len() + 1);
         for sample in &m.samples {
-            let Some(node) = nodes.points.get(sample.point.index()) else { continue };
+            let Some(node) = points.get(sample.point.index()) else { continue };
             let time = sample.source_time.unwrap_or(m.time);
             let value = Variant::Double(sample.value);
             values.push((node.clone(), self.value(value, status(sample.quality), time)));
         }
-        let sequence = self.value(Variant::UInt64(m.sequence), StatusCode::Good, m.time);
-        values.push((nodes.sequence.clone(), sequence));
+        let number = self.value(Variant::UInt64(m.sequence), StatusCode::Good, m.time);
+        values.push((sequence.clone(), number));
         if self.desks[self.device].up.load(Relaxed) {
             self.show(&values);
         }
         self.last.extend(values);
+        Ok(())
+    }
+
+    fn publish_sealed_now(&self, envelope: &[u8]) -> Result<(), LinkError> {
+        let DeviceNodes::Sealed(node) = self.nodes() else {
+            let what = "sealed envelopes: it is not declared as sealed";
+            return Err(LinkError::Unsupported(what.to_owned()));
+        };
+        if envelope.is_empty() || envelope.len() > SEALED_LIMIT {
+            let (got, most) = (envelope.len(), SEALED_LIMIT);
+            let why = format!("an envelope has 1 to {most} bytes, this one has {got}");
+            return Err(LinkError::Refused(why));
+        }
+        if self.desks[self.device].up.load(Relaxed) {
+            let bytes = Variant::ByteString(ByteString::from(envelope));
+            let value = self.value(bytes, StatusCode::Good, self.clock.now());
+            self.show(&[(node.clone(), value)]);
+        }
+        Ok(())
     }
 
     fn set_up_now(&mut self, up: bool) {
@@ -143,10 +187,14 @@ impl StationOutlet {
 
 impl Outlet for StationOutlet {
     fn publish<'a>(&'a mut self, m: &'a Measurement) -> BoxFuture<'a, Result<(), LinkError>> {
-        Box::pin(async move {
-            self.publish_now(m);
-            Ok(())
-        })
+        Box::pin(async move { self.publish_now(m) })
+    }
+
+    fn publish_sealed<'a>(
+        &'a mut self,
+        envelope: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), LinkError>> {
+        Box::pin(async move { self.publish_sealed_now(envelope) })
     }
 
     fn set_up(&mut self, up: bool) -> BoxFuture<'_, Result<(), LinkError>> {

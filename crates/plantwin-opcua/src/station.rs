@@ -40,7 +40,7 @@ use crate::{
 /// Longest a client waits for the simulation.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest session message, as the contract of `exchange` has it.
-const LONGEST_EXCHANGE: usize = 4096;
+pub(crate) const LONGEST_EXCHANGE: usize = 4096;
 
 /// What the manager knows of one device.
 pub(crate) struct Desk {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use opcua::{
     client::Session,
     types::{
-        AttributeId, DataChangeFilter, DataChangeTrigger, Error, ExtensionObject,
+        AttributeId, DataChangeFilter, DataChangeTrigger, DataValue, Error, ExtensionObject,
         MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NodeId, ReadValueId,
         StatusCode, TimestampsToReturn, VariableId, Variant,
     },
@@ -20,11 +20,15 @@ use crate::{
     control::Target,
     feed::{Feed, Pending, Slot},
     link::unreachable,
+    nodes::SEALED,
     value::{Kind, is_device_gone},
 };
 
 /// Values a server keeps per point between two notifications.
 const ITEM_QUEUE: u32 = 10;
+/// Envelopes it keeps: the oldest go first, which the session notices by their numbers. As many of
+/// the longest fit into one message of the library (5 chunks of 64 KiB).
+const SEALED_QUEUE: u32 = 64;
 /// Shortest publishing and sampling interval asked for.
 pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -51,6 +55,13 @@ pub(crate) async fn subscribe(
 ) -> Result<Subscribed, LinkError> {
     let broken = |error: Error| unreachable(config, error);
     let namespace = namespace(session, &config.namespace).await.map_err(broken)?;
+    let exchange = config
+        .own("session")
+        .resolve(namespace)
+        .and_then(|method| Some((NodeId::new(namespace?, config.prefix.as_str()), method)));
+    if context.sealed {
+        return sealed(session, config, context, namespace, exchange).await;
+    }
     let nodes: Vec<Option<NodeId>> = config.points.iter().map(|n| n.resolve(namespace)).collect();
     let sequence = config.own("sequence").resolve(namespace);
 
@@ -66,10 +77,6 @@ pub(crate) async fn subscribe(
         return Err(unreachable(config, "the server answered a read with too few values"));
     }
     let known = nodes.iter().flatten().count();
-    let absent = |status: StatusCode| {
-        status == StatusCode::BadNodeIdUnknown || status == StatusCode::BadNodeIdInvalid
-    };
-
     let (mut slots, mut watched) = (Vec::new(), Vec::new());
     let mut targets: Vec<Option<Target>> = vec![None; nodes.len()];
     let mut gone = 0;
@@ -113,12 +120,45 @@ pub(crate) async fn subscribe(
 
     let pending = Pending::default();
     let feed = Feed::new(slots, Arc::clone(&pending), Arc::clone(&context.clock));
-    let silence = monitor(session, context, feed, watched, numbered.is_some()).await;
-    let exchange = config
-        .own("session")
-        .resolve(namespace)
-        .and_then(|method| Some((NodeId::new(namespace?, config.prefix.as_str()), method)));
+    let queue = ITEM_QUEUE;
+    let silence = monitor(session, context, feed, watched, numbered.is_some(), queue).await;
     Ok(Subscribed { pending, targets, exchange, silence: silence.map_err(broken)? })
+}
+
+/// Subscribes to the envelopes of a sealed device, and to nothing else.
+async fn sealed(
+    session: &Session,
+    config: &PathConfig,
+    context: &LinkContext,
+    namespace: Option<u16>,
+    exchange: Option<(NodeId, NodeId)>,
+) -> Result<Subscribed, LinkError> {
+    let broken = |error: Error| unreachable(config, error);
+    let place = config.own(SEALED);
+    let plain = || {
+        let what = format!("the variable {place} of sealed envelopes");
+        LinkError::Unsupported(format!("{what} (is the device native, and declared as sealed?)"))
+    };
+    let node = place.resolve(namespace).ok_or_else(plain)?;
+    let ids = [read_id(node.clone(), AttributeId::Value)];
+    let read = session.read(&ids, TimestampsToReturn::Neither, 0.0).await.map_err(broken)?;
+    let status = read.first().map_or(StatusCode::BadNoData, DataValue::status);
+    if absent(status) {
+        return Err(plain());
+    }
+    if is_device_gone(status) {
+        return Err(unreachable(config, "the server has no communication with the device"));
+    }
+    let pending = Pending::default();
+    let feed = Feed::new(vec![Slot::Sealed], Arc::clone(&pending), Arc::clone(&context.clock));
+    let silence = monitor(session, context, feed, vec![node], true, SEALED_QUEUE).await;
+    let silence = silence.map_err(broken)?;
+    Ok(Subscribed { pending, targets: vec![None; config.points.len()], exchange, silence })
+}
+
+/// Whether a status says that there is no such node.
+fn absent(status: StatusCode) -> bool {
+    status == StatusCode::BadNodeIdUnknown || status == StatusCode::BadNodeIdInvalid
 }
 
 /// Index of a namespace on this server, if it has it.
@@ -145,6 +185,7 @@ async fn monitor(
     feed: Feed,
     nodes: Vec<NodeId>,
     numbered: bool,
+    queue_size: u32,
 ) -> Result<Duration, Error> {
     let publishing = (context.period / 10).min(context.timeout / 4).max(SHORTEST_INTERVAL);
     let keep_alive = (context.timeout.as_millis() / 3 / publishing.as_millis()).max(1) as u32;
@@ -167,7 +208,7 @@ async fn monitor(
                 client_handle: ix as u32 + 1,
                 sampling_interval: sampling,
                 filter,
-                queue_size: ITEM_QUEUE,
+                queue_size,
                 discard_oldest: true,
             },
         )

@@ -23,12 +23,24 @@ const fn notification(items: usize, bad: usize) -> usize {
     RESPONSE + 58 + items * 22 + bad * 4
 }
 
-/// Counts one measurement sent to `subscribers` as `items` changes in all.
-pub(crate) fn count_notification(traffic: &Traffic, subscribers: usize, items: usize, bad: usize) {
+/// Bytes by which an envelope is longer than a number: length 4 and the bytes instead of 8.
+pub(crate) const fn beyond_a_number(envelope: usize) -> usize {
+    envelope.saturating_sub(4)
+}
+
+/// Counts one measurement sent to `subscribers` as `items` changes in all, which have `more`
+/// bytes than as many numbers.
+pub(crate) fn count_notification(
+    traffic: &Traffic,
+    subscribers: usize,
+    items: usize,
+    bad: usize,
+    more: usize,
+) {
     for nth in 0..subscribers {
         // The remainder goes to the first, so that the sum is exact.
         let share = |n: usize| n / subscribers + if nth == 0 { n % subscribers } else { 0 };
-        traffic.up(notification(share(items), share(bad)));
+        traffic.up(notification(share(items), share(bad)) + share(more));
         // Publish request with one acknowledgement.
         traffic.down(REQUEST + 12);
     }

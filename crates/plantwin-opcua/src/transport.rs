@@ -1,7 +1,8 @@
-//! The client's TCP connection: counted, and without Nagle's algorithm.
+//! The client's TCP connection: counted, without Nagle's algorithm, and held to one policy.
 //!
 //! The library lets a client bring its own connector; its own one neither counts nor sets
-//! `TCP_NODELAY`. Absent: the messages themselves.
+//! `TCP_NODELAY`, and takes whatever security policy the server answers with (see `opn`). Absent:
+//! the messages themselves.
 
 use std::{
     io,
@@ -19,6 +20,7 @@ use opcua::{
         },
     },
     core::comms::tcp_codec::TcpCodec,
+    crypto::SecurityPolicy,
     types::{DecodingOptions, EndpointDescription, Error, StatusCode},
 };
 use plantwin_adapter::Traffic;
@@ -31,22 +33,38 @@ use tokio::{
 };
 use tokio_util::codec::FramedRead;
 
+use crate::opn::{NotOpcUa, OpnWatch};
+
 /// Makes counted connections to one server.
 #[derive(Clone)]
 pub(crate) struct CountedConnector {
     url: String,
     traffic: Arc<Traffic>,
-    /// Why the last attempt failed, in the system's words.
-    failure: Arc<Mutex<Option<String>>>,
+    /// The one that the server must answer with.
+    policy: SecurityPolicy,
+    failure: Failure,
+}
+
+/// Why the last attempt failed, where it was not a message of the server that said so.
+type Failure = Arc<Mutex<Option<String>>>;
+
+fn note(failure: &Failure, text: String) {
+    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
 }
 
 impl CountedConnector {
     /// To the server at `url` (`opc.tcp://host:port/...`).
     pub(crate) fn new(url: &str, traffic: Arc<Traffic>) -> Self {
-        Self { url: url.to_owned(), traffic, failure: Arc::default() }
+        let policy = SecurityPolicy::None;
+        Self { url: url.to_owned(), traffic, policy, failure: Arc::default() }
     }
 
-    /// Why TCP could not connect, if that was the trouble.
+    /// For a secure channel with this policy; without it, for one with none.
+    pub(crate) fn with_policy(self, policy: SecurityPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Why TCP could not connect, or the server was not listened to, if that was the trouble.
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -65,15 +83,20 @@ impl Connector for CountedConnector {
             match open(&url).await {
                 Ok(stream) => {
                     let (read, write) = stream.into_split();
-                    let read = CountedRead(read, Arc::clone(&self.traffic));
+                    let read = CountedRead {
+                        half: read,
+                        traffic: Arc::clone(&self.traffic),
+                        watch: OpnWatch::default(),
+                        policy: self.policy,
+                        failure: Arc::clone(&self.failure),
+                    };
                     let write = CountedWrite(write, Arc::clone(&self.traffic));
                     let read = FramedRead::new(read, TcpCodec::new(options));
                     Ok(StreamConnection::new(read, write, url))
                 }
                 Err(error) => {
                     let text = error.to_string();
-                    *self.failure.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(text.clone());
+                    note(&self.failure, text.clone());
                     Err(Error::new(StatusCode::BadCommunicationError, text))
                 }
             }
@@ -113,7 +136,13 @@ async fn open(url: &str) -> io::Result<TcpStream> {
 }
 
 /// The reading half; what it reads is "up".
-pub(crate) struct CountedRead(OwnedReadHalf, Arc<Traffic>);
+pub(crate) struct CountedRead {
+    half: OwnedReadHalf,
+    traffic: Arc<Traffic>,
+    watch: OpnWatch,
+    policy: SecurityPolicy,
+    failure: Failure,
+}
 
 impl AsyncRead for CountedRead {
     fn poll_read(
@@ -122,10 +151,23 @@ impl AsyncRead for CountedRead {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.0).poll_read(cx, buf);
-        let read = buf.filled().len() - before;
-        if read > 0 {
-            self.1.up(read);
+        let polled = Pin::new(&mut self.half).poll_read(cx, buf);
+        let news = &buf.filled()[before..];
+        if !news.is_empty() {
+            self.traffic.up(news.len());
+            let policies = self.watch.feed(news);
+            let wanted = self.policy.to_uri();
+            let why = match policies {
+                Ok(all) => all.into_iter().find(|p| p != wanted).map(|other| {
+                    let wanted = self.policy;
+                    format!("the server answers with the security policy {other:?}, not {wanted}")
+                }),
+                Err(NotOpcUa) => Some("what answers does not speak opc ua".to_owned()),
+            };
+            if let Some(why) = why {
+                note(&self.failure, why.clone());
+                return Poll::Ready(Err(io::Error::other(why)));
+            }
         }
         polled
     }

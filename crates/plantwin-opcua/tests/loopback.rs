@@ -120,15 +120,29 @@ async fn missing_nodes_are_named_and_some_missing_ones_do_not_matter() {
 
 #[tokio::test]
 async fn only_the_right_password_opens_a_session() {
-    let login = |password| path(&[("user", "op"), ("password", password)], &[]);
-    let host = host("alpha", login("secret")).await;
+    let secure = ("security", "sign-encrypt");
+    let login = |password| path(&[secure, ("user", "op"), ("password", password)], &[]);
     let protocol = OpcUa::new();
-    let connect = |path| protocol.connect(context("alpha", &path, host.address));
+    let host = protocol.host(request(&[("alpha", login("secret"))])).await.expect("it starts");
+    let connect = |path| {
+        let mut context = context("alpha", &path, host.address);
+        context.timeout = Duration::from_secs(20);
+        protocol.connect(context)
+    };
     assert!(connect(login("secret")).await.is_ok());
     let wrong = connect(login("guess")).await.err().expect("a wrong password is refused");
-    assert!(matches!(wrong, LinkError::Unreachable { .. }), "{wrong:?}");
-    let nobody = connect(path(&[], &[])).await.err().expect("anonymous is refused");
-    assert!(matches!(nobody, LinkError::Unsupported(_)), "{nobody:?}");
+    assert!(wrong.to_string().contains("refused the user `op`"), "{wrong}");
+    let nobody = connect(path(&[secure], &[])).await.err().expect("anonymous is refused");
+    assert!(nobody.to_string().contains("but not for anonymous users"), "{nobody}");
+    let clear = connect(path(&[], &[])).await.err().expect("a client without security is refused");
+    assert!(clear.to_string().contains("it demands security"), "{clear}");
+    let stranger = OpcUa::new().connect({
+        let mut context = context("alpha", &login("secret"), host.address);
+        context.timeout = Duration::from_secs(20);
+        context
+    });
+    let why = stranger.await.err().expect("a server that nobody vouches for").to_string();
+    assert!(why.contains("does not say whom to trust"), "{why}");
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use plantwin_model::{
     file::{Catalog, ReadOptions, read_plant},
 };
 use plantwin_opcua::OpcUa;
-use plantwin_runtime::{RunRequest, RunningPlant};
+use plantwin_runtime::{KeySource, RunRequest, RunningPlant};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::{TcpListener, TcpStream},
@@ -66,7 +66,8 @@ struct Plant {
 impl Plant {
     async fn start(spec: PlantSpec) -> Self {
         let registry = Registry::new().with(OpcUa::new());
-        let request = RunRequest { plant: spec, registry, data: None, speed: 1.0 };
+        let (data, key) = (None, KeySource::Plain);
+        let request = RunRequest { plant: spec, registry, data, key, speed: 1.0 };
         // It blocks until its threads are up.
         let starting = tokio::task::spawn_blocking(|| RunningPlant::start(request));
         let running = starting.await.expect("no panic").expect("the plant starts");
@@ -117,6 +118,7 @@ async fn host(spec: &PlantSpec, address: SocketAddr) -> Host {
         listen: Some(address),
         hub: None,
         devices: vec![HostedDevice {
+            sealed: false,
             device: device.id.clone(),
             points: device.kind.points.as_slice().into(),
             path: device.paths[0].clone(),

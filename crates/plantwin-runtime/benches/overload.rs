@@ -28,13 +28,13 @@ use plantwin_adapter::{
     Connection, Control, Frame, Host, HostRequest, LinkContext, LinkError, LinkEvent, PointWrite,
     Protocol, Registry, Sample, SystemClock, Tasks, Traffic,
 };
-use plantwin_authority::Authority;
 use plantwin_model::{
-    AlarmView, Clock, DeviceId, DeviceIx, Outcome, PointIx, ProtocolSchema, Quality, Request, Role,
+    AlarmView, Clock, DeviceId, DeviceIx, NoAudit, Outcome, PointIx, ProtocolSchema, Quality,
+    Request, Role,
     Timestamp,
     file::{Catalog, ReadOptions, read_plant},
 };
-use plantwin_runtime::{AssemblyRequest, Place, assemble};
+use plantwin_runtime::{AssemblyRequest, Place, Trust, assemble};
 use plantwin_seal::Secret;
 use plantwin_store::{LogKind, LogRecord, MemoryStore, Store, StoreError, Tree, Write};
 use plantwin_twin::{Drill, TwinMail};
@@ -220,7 +220,7 @@ fn main() {
         alarms: Mutex::default(),
     });
     let slow = Arc::new(Slow(AtomicU64::new(0)));
-    let request = AssemblyRequest {
+    let request = |clock, trust| AssemblyRequest {
         paths: plant.devices.iter().map(|d| d.paths.clone()).collect(),
         plant: Arc::clone(&plant),
         registry,
@@ -228,13 +228,16 @@ fn main() {
         store: Some(Arc::clone(&store) as Arc<dyn Store>),
         rest_key: Secret::random().expect("randomness"),
         store_findings: vec![],
-        authority: Arc::new(Authority::generate().expect("randomness")),
+        trust,
         endpoints: vec![],
         place: Place::Threads(1),
         drill: Some(Arc::clone(&slow) as Arc<dyn Drill>),
         steps: None,
     };
     System::new().block_on(async move {
+        let trust = Trust::in_memory(Arc::clone(&clock), Arc::new(NoAudit)).await;
+        let trust = trust.expect("an authority");
+        let request = request(clock, trust);
         let assembly = assemble(request).expect("a plant");
         let desk = assembly.commands(Role::Engineer);
         let commander = std::thread::spawn(move || {

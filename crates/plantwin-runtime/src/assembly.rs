@@ -12,10 +12,10 @@ use std::{
 
 use actix::Arbiter;
 use plantwin_adapter::{ForwardContext, Registry};
-use plantwin_authority::Authority;
+use plantwin_authority::policy::{PolicyDesk, Principal};
 use plantwin_field::StepStats;
 use plantwin_model::{
-    AlarmView, Clock, CommandSender, Delivery, DeviceId, NorthboundView, Outcome, PathSpec,
+    AlarmView, Clock, CommandSender, Delivery, DeviceId, Identity, NorthboundView, Outcome, PathSpec,
     PlantSpec, PlantView, Role, SettingValue, Timestamp,
 };
 use plantwin_seal::{Secret, derive_key};
@@ -30,8 +30,9 @@ use crate::{
     keeper::{Keeper, KeeperPlace},
     line::{Carrier, Line, keep_line},
     northbound::{NorthboundStatus, Way, forward},
-    router::{Desk, Entry, Router},
-    station::AlarmRecord,
+    router::{Entry, FrontDesk, Permits, Router},
+    station::{AlarmRecord, StationNote},
+    trust::Trust,
 };
 
 /// Where twins are kept in the store.
@@ -68,8 +69,8 @@ pub struct AssemblyRequest {
     pub rest_key: Secret,
     /// What the operator must know of the store: shown as alarms.
     pub store_findings: Vec<String>,
-    /// Who knows the devices' keys.
-    pub authority: Arc<Authority>,
+    /// Who judges what devices prove, and where things are accounted for.
+    pub trust: Trust,
     /// Paths of each device, addresses resolved, in the order of the plant.
     pub paths: Vec<Vec<PathSpec>>,
     /// Servers that were started, for the view.
@@ -95,9 +96,14 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// A desk at which requests are made with this role.
+    /// A desk at which the owner of the plant makes requests in this role.
     pub fn commands(&self, role: Role) -> Arc<dyn CommandSender> {
-        Arc::new(Desk { router: Arc::clone(&self.router), role })
+        self.front_desk().desk(Principal::owner(role))
+    }
+
+    /// Where desks for principals are given out and the policy is swapped.
+    pub fn front_desk(&self) -> FrontDesk {
+        FrontDesk::new(Arc::clone(&self.router))
     }
 
     /// Has every twin save what must survive: how many were asked, and where each answers.
@@ -145,6 +151,8 @@ pub struct Restored {
 pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
     let AssemblyRequest { plant, clock, .. } = &request;
     let (plant, clock) = (Arc::clone(plant), Arc::clone(clock));
+    let policy = PolicyDesk::new(Arc::clone(&plant));
+    let trust = request.trust;
     let mut warnings = Vec::new();
     let mut memory = Memory::default();
     let mut keeper = None;
@@ -176,7 +184,6 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         ColonyRequest {
             plant: Arc::clone(&plant),
             clock: Arc::clone(&clock),
-            verifier: Arc::new(request.authority.verifier("plantwin")),
             restored: memory.restored,
             aside_key: derive_key("plantwin v1 letters set aside", &[request.rest_key.expose()]),
             endpoints: request.endpoints,
@@ -191,8 +198,11 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
             northbound: northbound.clone(),
             steps: request.steps,
             panics: Arc::clone(&panics),
+            policy: Arc::clone(&policy),
+            authority: Some(Arc::clone(&trust.authority)),
         },
     )?;
+    let revoked = trust.authority.revocations();
     let mut table = BTreeMap::new();
     let mut lines = Vec::with_capacity(plant.devices.len());
     for ((device, paths), twin) in plant.devices.iter().zip(request.paths).zip(colony.twins) {
@@ -207,7 +217,12 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
             paths,
             registry: request.registry.clone(),
             clock: Arc::clone(&clock),
+            zone: plant.zones[usize::from(device.zone.0)].id.clone(),
             orders: orders_in,
+            confinement: twin.confinement,
+            trust: Some(trust.clone()),
+            revoked: (device.identity != Identity::Plain).then(|| revoked.clone()),
+            permits: Some(Arc::new(Permits::new(Arc::clone(&policy), device.ix))),
             carrier: Carrier::new(twin.mailbox, [urgent, twin.sealer], Arc::clone(&clock)),
             confirmed: twin.confirmed,
             gate: Some(Arc::new(Gate(Arc::clone(&commands)))),
@@ -243,6 +258,14 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
             None => warnings.push(format!("{} is not in this build", target.protocol)),
         }
     }
+    let notes = colony.notes.clone();
+    let keeping = trust.clone().keep(Arc::clone(&clock), move |troubles| {
+        let trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
+        let response = "see that the authority runs and can be reached";
+        // A full board is told again in a minute.
+        let _ = notes.leave(StationNote::Amiss { name: "authority", trouble, response });
+    });
+    colony.handles[0].spawn(keeping);
     let router = Arc::new(Router {
         spec: plant,
         table,
@@ -250,6 +273,8 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         commands,
         notes: colony.notes,
         clock,
+        policy,
+        audit: trust.audit,
     });
     Ok(Assembly { view: colony.view, arbiters: colony.arbiters, warnings, router, keeper })
 }

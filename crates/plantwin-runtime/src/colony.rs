@@ -11,10 +11,11 @@ use std::{
 };
 
 use actix::{Arbiter, ArbiterHandle};
-use plantwin_authority::Verifier;
+use plantwin_authority::service::AuthorityPort;
 use plantwin_field::StepStats;
+use plantwin_authority::policy::{FlowGate, PolicyDesk};
 use plantwin_model::{
-    Clock, DeviceId, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp,
+    Action, Clock, ConduitSpec, DeviceId, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp,
 };
 use plantwin_physics::Model;
 use plantwin_seal::{KeyDistributor, Opener, PartyId, Sealer, Secret};
@@ -30,7 +31,7 @@ use crate::{
     commands::CommandDesk,
     guardian::{GuardEvent, GuardWatcher, Guardian, RestartPolicy, Ward, seat},
     keeper::Keeper,
-    line::{Confirmed, LineOrder},
+    line::{Confinement, Confiner, Confirmed, LineOrder},
     northbound::NorthboundStatus,
     router::Outcomes,
     station::{Notes, Station, StationInit, StationNote, book},
@@ -51,8 +52,6 @@ pub struct ColonyRequest {
     pub plant: Arc<PlantSpec>,
     /// Clock.
     pub clock: Arc<dyn Clock>,
-    /// Checks session answers.
-    pub verifier: Arc<Verifier>,
     /// What survived from earlier runs.
     pub restored: Restored,
     /// Seals letters that are set aside.
@@ -77,6 +76,10 @@ pub(crate) struct Upkeep {
     pub(crate) steps: Option<Arc<StepStats>>,
     /// Panics of adapters.
     pub(crate) panics: Arc<AtomicU64>,
+    /// Says what may cross zones.
+    pub(crate) policy: Arc<PolicyDesk>,
+    /// Tells whether recorded values are what the devices said.
+    pub(crate) authority: Option<Arc<dyn AuthorityPort>>,
 }
 
 /// A running colony.
@@ -112,6 +115,8 @@ pub struct TwinHandle {
     /// Where it sits.
     pub settlement: Settlement,
     pub(crate) orders: Option<(mpsc::Sender<LineOrder>, mpsc::Receiver<LineOrder>)>,
+    /// Where its line hears whether the device is confined.
+    pub(crate) confinement: watch::Receiver<Confinement>,
     pub(crate) confirmed: Arc<Confirmed>,
 }
 
@@ -136,6 +141,7 @@ impl Colony {
     /// Must be called within an actix system.
     pub fn start(request: ColonyRequest) -> Result<Self, RuntimeError> {
         let commands = Arc::new(CommandDesk::new(None, Arc::clone(&request.clock)));
+        let policy = PolicyDesk::new(Arc::clone(&request.plant));
         Self::settle(
             request,
             Upkeep {
@@ -144,14 +150,16 @@ impl Colony {
                 northbound: None,
                 steps: None,
                 panics: Arc::default(),
+                authority: None,
+                policy,
             },
         )
     }
 
     pub(crate) fn settle(request: ColonyRequest, upkeep: Upkeep) -> Result<Self, RuntimeError> {
-        let ColonyRequest { plant, clock, verifier, mut restored, endpoints, lines, .. } = request;
+        let ColonyRequest { plant, clock, mut restored, endpoints, lines, .. } = request;
         let (aside_key, drill) = (request.aside_key, request.drill);
-        let Upkeep { keeper, commands, northbound, steps, panics } = upkeep;
+        let Upkeep { keeper, commands, northbound, steps, panics, policy, authority } = upkeep;
         let now = clock.now();
         let (arbiters, handles): (Vec<Arbiter>, Vec<ArbiterHandle>) = match request.place {
             Place::Threads(count) => {
@@ -176,17 +184,24 @@ impl Colony {
         // Ways between neighbours: the giver seals, the taker opens.
         let mut outlets: Vec<Vec<FlowOutlet>> = plant.devices.iter().map(|_| vec![]).collect();
         let mut openers: Vec<Vec<Opener>> = plant.devices.iter().map(|_| vec![]).collect();
-        for (flow, place) in plant.flows.iter().zip(&flows.places) {
+        for ((number, flow), place) in (0_u32..).zip(&plant.flows).zip(&flows.places) {
+            let zone = |ix: DeviceIx| plant.devices[ix.index()].zone;
+            let crosses = zone(flow.from) != zone(flow.to);
             let (giver, taker) = keys.pair(twin_party(flow.from), twin_party(flow.to))?;
             outlets[flow.from.index()].push(FlowOutlet {
                 mailbox: mailboxes[flow.to.index()].clone(),
                 sealer: giver.0,
                 flow: *place,
+                gate: crosses.then(|| {
+                    let gate = FlowGate::new(Arc::clone(&policy), number);
+                    Box::new(move |now| gate.lets_cross(now)) as plantwin_twin::FlowGate
+                }),
             });
             openers[flow.to.index()].push(taker.1);
         }
 
         let mut confirmed = Vec::with_capacity(plant.devices.len());
+        let mut all_orders = Vec::with_capacity(plant.devices.len());
         let mut letters = Vec::new();
         let mut known_alarms = Vec::new();
         let mut station_openers = Vec::with_capacity(plant.devices.len());
@@ -213,6 +228,8 @@ impl Colony {
                 None
             };
             let orders = lines.then(|| mpsc::channel(ORDERS));
+            all_orders.push(orders.as_ref().map(|(orders, _)| orders.clone()));
+            let (confiner, confinement) = Confiner::new();
             let settlement = Settlement { arbiter: usize::from(device.zone.0) % handles.len() };
             let own_confirmed = Arc::new(Confirmed::default());
             confirmed.push(is_durable(device).then(|| Arc::clone(&own_confirmed)));
@@ -221,14 +238,14 @@ impl Colony {
             letters
                 .extend(restored.letters.get(known).into_iter().flatten().map(|l| (ix, l.clone())));
             let init = TwinInit {
-                plan: Arc::new(kinds.plan(&plant, device, &flows, &verifier, keeper.is_some())?),
+                plan: Arc::new(kinds.plan(&plant, device, &flows, keeper.is_some())?),
                 sealing: Sealing { openers, station: twin_end.0 },
                 inbox,
                 station: station.clone(),
                 outlets,
                 line: orders
                     .as_ref()
-                    .map(|(tx, _)| Box::new(OrderPort(tx.clone())) as Box<dyn LinePort>),
+                    .map(|(tx, _)| Box::new(OrderPort(tx.clone(), confiner)) as Box<dyn LinePort>),
                 clock: Arc::clone(&clock),
                 restored: restored.vitals.remove(known),
                 recorded: restored.recorded.remove(known),
@@ -253,6 +270,7 @@ impl Colony {
                 urgent,
                 settlement,
                 orders,
+                confinement,
                 confirmed: own_confirmed,
             });
         }
@@ -287,6 +305,8 @@ impl Colony {
             northbound,
             steps,
             panics,
+            authority,
+            orders: all_orders,
             notes: notes.clone(),
         };
         let watcher =
@@ -351,7 +371,6 @@ impl Kinds {
         plant: &PlantSpec,
         device: &Arc<DeviceSpec>,
         flows: &Flows,
-        verifier: &Arc<Verifier>,
         saves: bool,
     ) -> Result<TwinPlan, RuntimeError> {
         let (model, alarms) = &self.0[&Arc::as_ptr(&device.kind)];
@@ -365,7 +384,6 @@ impl Kinds {
             profile,
             inflows: flows.into[device.ix.index()].clone(),
             outflows: flows.out_of[device.ix.index()].clone(),
-            verifier: Arc::clone(verifier),
             saves,
         })
     }
@@ -386,8 +404,8 @@ impl Flows {
         flows.out_of = plant.devices.iter().map(|_| Vec::new()).collect();
         for flow in &plant.flows {
             let (from, to) = (&plant.devices[flow.from.index()], &plant.devices[flow.to.index()]);
-            let conduit = from.zone == to.zone
-                || plant.zones[usize::from(from.zone.0)].peers.contains(&to.zone);
+            let carried = |c: &ConduitSpec| c.carries(from.zone, to.zone, None, Action::Read);
+            let conduit = from.zone == to.zone || plant.conduits.iter().any(carried);
             if !conduit {
                 let (from, to) = (from.id.to_string(), to.id.to_string());
                 return Err(RuntimeError::Conduit { from, to });
@@ -401,11 +419,11 @@ impl Flows {
 }
 
 /// The twin's way to its line.
-struct OrderPort(mpsc::Sender<LineOrder>);
+struct OrderPort(mpsc::Sender<LineOrder>, Confiner);
 
 impl LinePort for OrderPort {
-    fn exchange(&self, bytes: Vec<u8>) -> bool {
-        self.0.try_send(LineOrder::Exchange(bytes)).is_ok()
+    fn confine(&self, safe: Option<Vec<(plantwin_model::PointIx, f64)>>) {
+        self.1.tell(safe);
     }
 
     fn write(&self, key: u64, writes: Vec<(plantwin_model::PointIx, f64)>) -> bool {

@@ -17,7 +17,7 @@
 //!     Request, Role, TwinState,
 //!     file::{Catalog, ReadOptions, read_plant},
 //! };
-//! use plantwin_runtime::{RunRequest, RunningPlant};
+//! use plantwin_runtime::{KeySource, RunRequest, RunningPlant};
 //!
 //! let text = r#"
 //! [plant]
@@ -50,7 +50,8 @@
 //! let checked = read_plant("kettle.toml", text, &catalog, &ReadOptions::default());
 //! let plant = checked.plant.ok_or("the plant has errors")?;
 //!
-//! let running = RunningPlant::start(RunRequest { plant, registry, data: None, speed: 1.0 })?;
+//! let (data, key) = (None, KeySource::Plain);
+//! let running = RunningPlant::start(RunRequest { plant, registry, data, key, speed: 1.0 })?;
 //! let shadowed = || running.view.borrow().twins.iter().all(|t| t.state == TwinState::Shadowed);
 //! while !shadowed() {
 //!     std::thread::yield_now();
@@ -77,6 +78,7 @@ mod path;
 mod plant;
 mod router;
 mod station;
+mod trust;
 
 pub use assembly::{Assembly, AssemblyRequest, Place, Restored, assemble};
 pub use colony::{Colony, ColonyRequest, Settlement, TwinHandle};
@@ -87,4 +89,7 @@ pub use guardian::{
 };
 pub use path::{BreakerState, PathChooser};
 pub use plant::{RunRequest, RunningPlant};
+pub use plantwin_store::KeySource;
+pub use router::{FrontDesk, Reloaded};
 pub use station::StationReport;
+pub use trust::{AuthorityAt, Trust};

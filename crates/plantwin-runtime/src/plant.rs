@@ -8,18 +8,25 @@ use std::{
 };
 
 use plantwin_adapter::{Registry, SystemClock};
-use plantwin_authority::Authority;
+use plantwin_authority::{policy::Principal, registry::REST_CONTEXT, service::AuthorityPort};
 use plantwin_field::{Field, FieldRequest};
-use plantwin_model::{Clock, CommandSender, PlantSpec, PlantView, Role};
+use plantwin_model::{
+    AuditEntry, AuditKind, AuditResult, AuditSink, Clock, CommandSender, NoAudit, PlantSpec,
+    PlantView, Role,
+};
 use plantwin_seal::Secret;
-use plantwin_store::{Finding, SledStore, Store};
+use plantwin_store::{
+    Finding, KeySource, SledStore, Store,
+    audit::{self, AUDIT_KEY, AuditTrail, AuditWriter},
+};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
     RuntimeError,
     assembly::{Assembly, AssemblyRequest, Place, assemble},
     keeper::Keeper,
-    router::{Desk, Router},
+    router::{FrontDesk, Router},
+    trust::{AuthorityAt, Trust},
 };
 
 /// Threads that carry embedded servers and simulated devices.
@@ -35,8 +42,12 @@ pub struct RunRequest {
     pub registry: Registry,
     /// Where state survives; `None` keeps nothing.
     pub data: Option<PathBuf>,
+    /// What unlocks the key of `data`; of no account without it.
+    pub key: KeySource,
     /// How fast plant time runs; 1 is real time.
     pub speed: f64,
+    /// Where the security authority is.
+    pub authority: AuthorityAt,
 }
 
 /// A plant that runs. Stop it with [`Self::stop`]; dropping it stops it without saving.
@@ -49,6 +60,8 @@ pub struct RunningPlant {
     pub warnings: Vec<String>,
     router: Arc<Router>,
     keeper: Option<Arc<Keeper>>,
+    trust: Trust,
+    writer: Option<Arc<AuditWriter>>,
     stop: Option<oneshot::Sender<()>>,
     system: Option<JoinHandle<()>>,
     field: Option<Field>,
@@ -62,8 +75,9 @@ impl RunningPlant {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(request.speed));
         let mut warnings = Vec::new();
         let (mut store, mut rest_key, mut store_findings) = (None, None, Vec::new());
+        let (mut audit_key, mut authority_key) = (None, None);
         if let Some(dir) = &request.data {
-            let (opened, report) = SledStore::open(dir)?;
+            let (opened, report) = SledStore::open_with(dir, &request.key)?;
             store_findings = report
                 .findings
                 .iter()
@@ -77,6 +91,8 @@ impl RunningPlant {
                 warnings.push(format!("damaged files were set aside as {}", aside.display()));
             }
             rest_key = Some(opened.key_for("plantwin v1 at rest"));
+            audit_key = Some(opened.key_for(AUDIT_KEY));
+            authority_key = Some(opened.key_for(REST_CONTEXT));
             store = Some(Arc::new(opened) as Arc<dyn Store>);
         }
         let keys_error = |e: plantwin_seal::SealError| RuntimeError::Keys(e.to_string());
@@ -84,18 +100,42 @@ impl RunningPlant {
             Some(key) => key,
             None => Secret::random().map_err(keys_error)?,
         };
-        let authority =
-            Arc::new(Authority::generate().map_err(|e| RuntimeError::Keys(e.to_string()))?);
         let io = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(FIELD_THREADS)
             .thread_name("field")
             .enable_all()
             .build()?;
+        let (audit, writer) = match (&request.data, &audit_key) {
+            (Some(dir), Some(key)) => {
+                let (trail, findings) = AuditTrail::open(&audit::folder(dir), key, clock.now())?;
+                store_findings.extend(findings.iter().map(|f| format!("the audit trail: {f}")));
+                let writer = Arc::new(AuditWriter::start(trail, Arc::clone(&clock))?);
+                (Arc::clone(&writer) as Arc<dyn AuditSink>, Some(writer))
+            }
+            _ => (Arc::new(NoAudit) as Arc<dyn AuditSink>, None),
+        };
+        let own = |detail: String| AuditEntry {
+            kind: AuditKind::System,
+            actor: "plantwin".to_owned(),
+            object: format!("plant:{}", plant.name),
+            result: AuditResult::Done,
+            detail,
+        };
+        audit.record(own("the plant started".to_owned()));
+        let trust = {
+            let folder = request.data.as_deref().zip(authority_key.as_ref());
+            let made =
+                Trust::of_plant(request.authority, folder, &clock, &audit, &mut warnings);
+            io.block_on(made)?
+        };
+        let players = trust.clone();
         let field = io.block_on(Field::start(FieldRequest {
             plant: Arc::clone(&plant),
             registry: request.registry.clone(),
             clock: Arc::clone(&clock),
-            authority: Arc::clone(&authority),
+            identities: Arc::new(move |device, zone| {
+                players.play(device, zone).map_err(|e| format!("failed to {e}"))
+            }),
         }))?;
         let zones = plant.zones.len().max(1);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -106,7 +146,7 @@ impl RunningPlant {
             store,
             rest_key,
             store_findings,
-            authority,
+            trust: trust.clone(),
             paths: field.paths.clone(),
             endpoints: field.endpoints.clone(),
             place: Place::Threads(zones.min(cores)),
@@ -140,6 +180,8 @@ impl RunningPlant {
             warnings,
             router: up.router,
             keeper: up.keeper,
+            trust,
+            writer,
             stop: Some(stop),
             system: Some(system),
             field: Some(field),
@@ -147,9 +189,25 @@ impl RunningPlant {
         })
     }
 
-    /// A desk at which requests are made with this role.
+    /// A desk at which the owner of the plant makes requests in this role; in a plant with users
+    /// the owner only looks.
     pub fn commands(&self, role: Role) -> Arc<dyn CommandSender> {
-        Arc::new(Desk { router: Arc::clone(&self.router), role })
+        self.front_desk().desk(Principal::owner(role))
+    }
+
+    /// The authority, to be asked by people.
+    pub fn authority(&self) -> Arc<dyn AuthorityPort> {
+        Arc::clone(&self.trust.authority)
+    }
+
+    /// The audit trail, if one is kept.
+    pub fn audit(&self) -> Option<Arc<AuditWriter>> {
+        self.writer.clone()
+    }
+
+    /// Where desks for principals are given out and the policy is swapped.
+    pub fn front_desk(&self) -> FrontDesk {
+        FrontDesk::new(Arc::clone(&self.router))
     }
 
     /// Drains and saves, then stops. Returns how many twins did not get to save in time.
@@ -181,6 +239,11 @@ impl RunningPlant {
         drop(self.field.take());
         if let Some(io) = self.io.take() {
             io.shutdown_timeout(Duration::from_secs(1));
+        }
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.close()
+        {
+            tracing::error!("failed to {error}");
         }
     }
 }

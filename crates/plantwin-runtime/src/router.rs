@@ -1,7 +1,16 @@
 //! The router for requests: who may, to whom, and what became of it.
 //!
 //! A compiled table from device name to line, not a station that letters pass through. Flows
-//! between twins do not come here at all: their recipients are resolved when the tree is built.
+//! between twins do not come here at all: their recipients are resolved when the tree is built,
+//! and those that cross zones ask the policy before every message. Every request is decided by
+//! the policy in force and put on record with the rule and the outcome, whether it was allowed or
+//! not.
+
+mod account;
+mod front;
+mod permit;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,12 +22,18 @@ use std::{
     time::Duration,
 };
 
+use plantwin_authority::policy::{Errand, PolicyDesk, Principal, Ruling, errand_of};
 use plantwin_model::{
-    Access, AlarmId, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome, PlantSpec,
-    PointIx, Request, Role, Timestamp,
+    AlarmId, AuditSink, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome, PlantSpec,
+    PointIx, Request, Timestamp,
 };
 use plantwin_twin::TwinMail;
 use tokio::sync::mpsc::Sender;
+
+pub(crate) use account::Reply;
+use account::Account;
+pub use front::{FrontDesk, Reloaded};
+pub(crate) use permit::Permits;
 
 use crate::{
     commands::CommandDesk,
@@ -35,7 +50,7 @@ const MAX_AWAITED: usize = 4096;
 
 /// Who waits for which outcome.
 pub(crate) struct Outcomes {
-    waiting: Mutex<HashMap<u64, (Timestamp, SyncSender<Outcome>)>>,
+    waiting: Mutex<HashMap<u64, (Timestamp, Reply)>>,
     next: AtomicU64,
     clock: Arc<dyn Clock>,
 }
@@ -45,12 +60,12 @@ impl Outcomes {
         Self { waiting: Mutex::new(HashMap::new()), next: AtomicU64::new(1), clock }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<u64, (Timestamp, SyncSender<Outcome>)>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, (Timestamp, Reply)>> {
         // The table stays usable whatever panicked while it was held: entries are independent.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn await_one(&self, reply: SyncSender<Outcome>) -> Option<u64> {
+    fn await_one(&self, reply: Reply) -> Option<u64> {
         let mut table = self.table();
         if table.len() >= MAX_AWAITED {
             return None;
@@ -61,7 +76,7 @@ impl Outcomes {
     }
 
     /// Awaits the end of a drain, whatever the number of twins.
-    fn await_drain(&self, reply: SyncSender<Outcome>) -> u64 {
+    fn await_drain(&self, reply: Reply) -> u64 {
         let key = self.next.fetch_add(1, Relaxed);
         self.table().insert(key, (self.clock.now(), reply));
         key
@@ -69,8 +84,7 @@ impl Outcomes {
 
     pub(crate) fn complete(&self, key: u64, outcome: Outcome) {
         if let Some((_, reply)) = self.table().remove(&key) {
-            // Whoever asked may have gone away.
-            let _ = reply.try_send(outcome);
+            reply.tell(outcome);
         }
     }
 
@@ -85,7 +99,7 @@ impl Outcomes {
             let late = now.since(*asked) > limit;
             if late {
                 let reason = "the device did not answer; whether it acted is unknown".to_owned();
-                let _ = reply.try_send(Outcome::Failed { reason });
+                reply.tell(Outcome::Failed { reason });
             }
             !late
         });
@@ -107,6 +121,8 @@ pub(crate) struct Router {
     pub(crate) commands: Arc<CommandDesk>,
     pub(crate) notes: Notes,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) policy: Arc<PolicyDesk>,
+    pub(crate) audit: Arc<dyn AuditSink>,
 }
 
 impl Router {
@@ -116,7 +132,7 @@ impl Router {
         let (reply, outcomes) = sync_channel(self.table.len());
         let mut asked = 0;
         for entry in self.table.values() {
-            let key = self.outcomes.await_drain(reply.clone());
+            let key = self.outcomes.await_drain(Reply::plain(reply.clone()));
             let order = LineOrder::Post(Box::new(TwinMail::Drain { key }));
             match entry.orders.try_send(order) {
                 Ok(()) => asked += 1,
@@ -130,58 +146,66 @@ impl Router {
 
     fn answer(
         &self,
-        role: Role,
+        who: &Principal,
         key: Option<CommandKey>,
         request: Request,
         reply: SyncSender<Outcome>,
     ) {
-        let refused = match self.dispatch(role, key, request, &reply) {
+        let find = |device: &DeviceId| self.table.get(device).map(|entry| entry.ix);
+        let errand = match errand_of(&self.spec, &find, &request) {
+            Ok(errand) => errand,
+            Err(reason) => {
+                let account = Account::of(who, &request, String::new());
+                let reply = Reply::accounted(reply, &self.audit, account);
+                return reply.tell(Outcome::Refused { reason });
+            }
+        };
+        let now = self.clock.now();
+        let repeat = key.is_some_and(|key| self.is_known(key, &errand));
+        let Ruling { answer, rule } = self.policy.rule(who, &errand, repeat, now);
+        let account = Account::of(who, &request, format!("{}, by {rule}", errand.text));
+        let reply = Reply::accounted(reply, &self.audit, account);
+        let refused = match answer.and_then(|()| self.dispatch(key, request, &errand, &reply)) {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return,
             Err(reason) => Outcome::Refused { reason },
         };
-        let _ = reply.try_send(refused);
+        reply.tell(refused);
+    }
+
+    /// Whether this very command was let through before.
+    fn is_known(&self, key: CommandKey, errand: &Errand) -> bool {
+        let device = errand.device.map(|ix| &self.spec.devices[ix.index()]);
+        device.is_some_and(|device| self.commands.knows(key, device, &errand.writes()))
     }
 
     fn dispatch(
         &self,
-        role: Role,
         key: Option<CommandKey>,
         request: Request,
-        reply: &SyncSender<Outcome>,
+        errand: &Errand,
+        reply: &Reply,
     ) -> Result<Option<Outcome>, String> {
         match request {
-            Request::Command { device, command, args } => {
-                let (writes, least) = self.writes_of(&device, &command, &args)?;
-                Self::require(role, least)?;
-                self.command(key, &device, writes, reply)
+            Request::Command { device, .. } | Request::Write { device, .. } => {
+                self.command(key, &device, errand.writes(), reply)
             }
-            Request::Write { device, point, value } => {
-                Self::require(role, Role::Operator)?;
-                let kind = &self.device(&device)?.kind;
-                let ix =
-                    kind.point(&point).ok_or_else(|| format!("{device} has no point {point}"))?;
-                if kind.points[ix.index()].access != Access::ReadWrite {
-                    return Err(format!("{device}.{point} cannot be written"));
-                }
-                self.command(key, &device, vec![(ix, value)], reply)
-            }
-            Request::Acknowledge { alarm } => {
-                Self::require(role, Role::Operator)?;
-                self.acknowledge(&alarm)
-            }
+            Request::Acknowledge { alarm } => self.acknowledge(&alarm),
             Request::Restart { device } => {
-                Self::require(role, Role::Operator)?;
                 (self.entry(&device)?.revive)();
                 Ok(Some(Outcome::Done))
             }
             Request::Retry { device, letter } => {
-                Self::require(role, Role::Operator)?;
                 self.ask_twin(&device, reply, |key| TwinMail::Retry { key, letter })
             }
             Request::Drop { device, letter } => {
-                Self::require(role, Role::Operator)?;
                 self.ask_twin(&device, reply, |key| TwinMail::Drop { key, letter })
+            }
+            Request::Quarantine { device, reason } => self.ask_twin(&device, reply, |key| {
+                TwinMail::Quarantine { key: Some(key), reason }
+            }),
+            Request::Release { device } => {
+                self.ask_twin(&device, reply, |key| TwinMail::Release { key })
             }
         }
     }
@@ -210,7 +234,7 @@ impl Router {
         key: Option<CommandKey>,
         device: &DeviceId,
         writes: Vec<(PointIx, f64)>,
-        reply: &SyncSender<Outcome>,
+        reply: &Reply,
     ) -> Result<Option<Outcome>, String> {
         let entry = self.entry(device)?;
         let device = &self.spec.devices[entry.ix.index()];
@@ -230,7 +254,7 @@ impl Router {
     fn ask_twin(
         &self,
         device: &DeviceId,
-        reply: &SyncSender<Outcome>,
+        reply: &Reply,
         letter: impl FnOnce(u64) -> TwinMail,
     ) -> Result<Option<Outcome>, String> {
         let entry = self.entry(device)?;
@@ -241,50 +265,8 @@ impl Router {
         Ok(None)
     }
 
-    fn writes_of(
-        &self,
-        device: &DeviceId,
-        command: &str,
-        args: &[(String, f64)],
-    ) -> Result<(Vec<(PointIx, f64)>, Role), String> {
-        let kind = &self.device(device)?.kind;
-        let spec = kind
-            .commands
-            .iter()
-            .find(|c| &*c.name == command)
-            .ok_or_else(|| format!("{device} has no command {command}"))?;
-        let mut writes = spec.set.clone();
-        for &ix in &spec.args {
-            let name = &kind.points[ix.index()].name;
-            let (_, value) = args
-                .iter()
-                .find(|(n, _)| n.as_str() == &**name)
-                .ok_or_else(|| format!("{command} needs a value for {name}"))?;
-            writes.push((ix, *value));
-        }
-        if let Some((odd, _)) = args
-            .iter()
-            .find(|(n, _)| !spec.args.iter().any(|a| *kind.points[a.index()].name == **n))
-        {
-            return Err(format!("{command} takes no value for {odd}"));
-        }
-        Ok((writes, spec.role))
-    }
-
-    fn require(role: Role, least: Role) -> Result<(), String> {
-        if role >= least {
-            return Ok(());
-        }
-        let name = |r| format!("{r:?}").to_lowercase();
-        Err(format!("this needs the role {}; yours is {}", name(least), name(role)))
-    }
-
     fn entry(&self, device: &DeviceId) -> Result<&Entry, String> {
         self.table.get(device).ok_or_else(|| format!("there is no device {device}"))
-    }
-
-    fn device(&self, device: &DeviceId) -> Result<&plantwin_model::DeviceSpec, String> {
-        Ok(&self.spec.devices[self.entry(device)?.ix.index()])
     }
 }
 
@@ -292,16 +274,16 @@ fn busy() -> String {
     "too many requests are under way; try again".to_owned()
 }
 
-/// The router as somebody with a role holds it.
+/// The router as somebody holds it.
 pub(crate) struct Desk {
     pub(crate) router: Arc<Router>,
-    pub(crate) role: Role,
+    pub(crate) who: Principal,
 }
 
 impl CommandSender for Desk {
     fn send_keyed(&self, key: Option<CommandKey>, request: Request) -> Receiver<Outcome> {
         let (reply, outcome) = sync_channel(1);
-        self.router.answer(self.role, key, request, reply);
+        self.router.answer(&self.who, key, request, reply);
         outcome
     }
 }

@@ -70,4 +70,13 @@ pub enum SealError {
     /// parties, or was reflected to its sender.
     #[error("handshake refused")]
     Handshake,
+    /// A wrapped key was wrapped under another key than this one.
+    #[error("it was wrapped under another key")]
+    WrongKey,
+    /// A passphrase is empty, or the stored cost of guessing it is beyond its bounds.
+    #[error("the passphrase is empty or its stored cost is out of bounds")]
+    Passphrase,
+    /// Key material is shorter than [`crate::MATERIAL_BYTES`].
+    #[error("{0} bytes are too few for a key")]
+    Material(usize),
 }

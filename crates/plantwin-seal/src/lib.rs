@@ -1,7 +1,7 @@
 //! Sealing: what keeps a message secret, whole, in order and from the right sender.
 //!
 //! The sole owner of the workspace's cryptography: ChaCha20-Poly1305 and randomness (`ring`), BLAKE3,
-//! Ed25519. Two parties share a secret, shake hands and hold a [`Session`] each:
+//! Ed25519, X25519 and Noise. Two parties share a secret, shake hands and hold a [`Session`] each:
 //!
 //! ```
 //! use plantwin_model::Timestamp;
@@ -42,6 +42,7 @@
 //! keeping keys.
 
 mod aead;
+mod chain;
 mod distributor;
 mod envelope;
 mod epoch;
@@ -49,7 +50,10 @@ mod error;
 mod handshake;
 mod header;
 mod in_flight;
+pub mod noise;
 mod opener;
+mod origin;
+mod passphrase;
 mod primitives;
 mod rest;
 mod sealer;
@@ -57,7 +61,11 @@ mod signature;
 #[cfg(test)]
 mod testing;
 mod window;
+mod wrap;
 
+pub use chain::{
+    ChainHash, ChainState, Checkpoint, CheckpointNote, CheckpointSigner, audit_identity,
+};
 pub use distributor::KeyDistributor;
 pub use envelope::{Content, Sealed};
 pub use epoch::{EPOCH_MESSAGES, EPOCH_SKIP, EPOCH_TIME, MAX_MESSAGES};
@@ -67,7 +75,12 @@ pub use header::{
     HEADER_BYTES, Header, Lane, MAX_ENVELOPE_BYTES, OVERHEAD_BYTES, PartyId, TAG_BYTES, VERSION,
 };
 pub use in_flight::IN_FLIGHT_LIMIT;
+pub use noise::{DhKey, DhPublic, open_from, seal_to};
 pub use opener::Opener;
+pub use origin::{
+    ORIGIN_BYTES, OriginDigest, OriginValue, origin_digest, origin_key, verify_origin,
+};
+pub use passphrase::{PassphraseCost, SALT_BYTES, argon2id};
 pub use primitives::{
     DIGEST_BYTES, Secret, constant_time_eq, derive_key, hash, mac, random_bytes, verify_mac,
 };
@@ -75,3 +88,4 @@ pub use rest::{REST_OVERHEAD_BYTES, open_at_rest, seal_at_rest};
 pub use sealer::Sealer;
 pub use signature::{KEY_BYTES, SIGNATURE_BYTES, Signature, SigningKey, VerifyingKey};
 pub use window::WINDOW;
+pub use wrap::{Kek, MATERIAL_BYTES, WRAPPED_BYTES};

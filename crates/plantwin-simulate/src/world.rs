@@ -12,13 +12,14 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use plantwin_adapter::Registry;
-use plantwin_authority::{Authority, DeviceAgent};
+use plantwin_authority::pws::Agent;
 use plantwin_model::{
-    Escalation, PlantView, RestartStrategy, Role, TwinState,
+    AuditSink, Clock, Escalation, NoAudit, PlantView, RestartStrategy, Role, TwinState,
     invariant::{self, AlarmEvent, CommandEvent, Life, Rule, Violation},
 };
-use plantwin_runtime::{Assembly, AssemblyRequest, Place, assemble};
+use plantwin_runtime::{Assembly, AssemblyRequest, Place, Trust, assemble};
 use plantwin_seal::Secret;
 use plantwin_store::Store;
 use plantwin_twin::Drill;
@@ -150,7 +151,7 @@ struct World {
     disk: Arc<Disk>,
     store: Arc<SimStore>,
     traps: Arc<Traps>,
-    authority: Arc<Authority>,
+    trust: Trust,
     operator: Operator,
     /// Acts done so far.
     done: usize,
@@ -170,13 +171,17 @@ impl World {
         let scene = Scene::new(request.seed, request.minutes)?;
         let clock = Arc::new(VirtualClock::default());
         let journal = SharedJournal::new(Journal::new(scene.devices.len(), request.trace));
-        let authority = Arc::new(Authority::generate().map_err(|e| e.to_string())?);
+        let audit: Arc<dyn AuditSink> = Arc::new(NoAudit);
+        let told: Arc<dyn Clock> = Arc::<VirtualClock>::clone(&clock);
+        // Nothing of this waits for anything: the authority is in this process and in memory.
+        let trust = Trust::in_memory(told, audit).now_or_never();
+        let trust = trust.ok_or("the authority waits")?.map_err(|e| e.to_string())?;
         let mut devices = Vec::with_capacity(scene.devices.len());
         for (device, spec) in scene.devices.iter().zip(&scene.spec.devices) {
             let zone = &scene.spec.zones[usize::from(spec.zone.0)].id;
             let agent = if device.native {
-                let credentials = authority.enrol(&spec.id, zone).map_err(|e| e.to_string())?;
-                Some(DeviceAgent::new(credentials))
+                let identity = trust.play(spec, zone).map_err(|e| e.to_string())?;
+                Some(Agent::new(identity))
             } else {
                 None
             };
@@ -186,7 +191,6 @@ impl World {
             request.seed,
             devices,
             Arc::clone(&clock),
-            Arc::clone(&authority),
             journal.clone(),
             request.planted,
         );
@@ -202,7 +206,7 @@ impl World {
             disk,
             store,
             traps,
-            authority,
+            trust,
             done: 0,
             doom: (0, Duration::ZERO),
             unasked: Vec::new(),
@@ -364,7 +368,7 @@ impl World {
             store: Some(Arc::<SimStore>::clone(&self.store) as Arc<dyn Store>),
             rest_key: Secret::new([7; 32]),
             store_findings: Vec::new(),
-            authority: Arc::clone(&self.authority),
+            trust: self.trust.clone(),
             paths: self.scene.spec.devices.iter().map(|d| d.paths.clone()).collect(),
             endpoints: Vec::new(),
             place: Place::Here,

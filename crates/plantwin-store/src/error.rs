@@ -25,13 +25,22 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
-    /// The store's key is lost, altered, another one, or open to others. Nothing was touched.
+    /// The store's key is lost, altered, another one, of an earlier version, or open to others. Nothing was touched.
     #[error("use the key {path}: {reason}", path = .path.display())]
     Key {
         /// Its file.
         path: PathBuf,
         /// What is wrong, and how to mend it.
-        reason: &'static str,
+        reason: String,
+    },
+    /// The store's key is wrapped, and what was given does not unlock it, or cannot be used.
+    /// Nothing was touched.
+    #[error("use the key {path}: {reason}", path = .path.display())]
+    WrongKey {
+        /// Its file.
+        path: PathBuf,
+        /// How it is wrapped, what was given, and what to do.
+        reason: String,
     },
     /// Randomness or a cipher failed.
     #[error("protect the store's data: {0}")]

@@ -2,7 +2,7 @@
 //!
 //! Each batch writes the head into the same tree, atomically, and each flush copies it into the
 //! marks. So contents are checked against the head, and the head against the marks. The digest is
-//! the sum of keyed hashes of (key, sequence) of all live records: a batch changes it in a few
+//! the sum of keyed hashes of (place, sequence) of all live records: a batch changes it in a few
 //! steps, and no two different sets of records share one but by a chance of 2^-128 or the key.
 //! Absent: values, which each record's own MAC covers.
 
@@ -10,7 +10,7 @@ use plantwin_seal::mac;
 
 use crate::key::Keys;
 
-/// The key of the head; no text has this byte, so no record has this key, and it sorts last.
+/// Where the head stands; every other place is longer.
 pub(crate) const HEAD_KEY: &[u8] = &[0xff];
 
 const BYTES: usize = 40;
@@ -30,15 +30,15 @@ pub(crate) struct Head {
 
 impl Head {
     /// Takes a live record in.
-    pub(crate) fn add(&mut self, keys: &Keys, tree: &str, key: &[u8], sequence: u64) {
+    pub(crate) fn add(&mut self, keys: &Keys, tree: &str, place: &[u8], sequence: u64) {
         self.count += 1;
-        self.digest = self.digest.wrapping_add(hash(keys, tree, key, sequence));
+        self.digest = self.digest.wrapping_add(hash(keys, tree, place, sequence));
     }
 
     /// Takes a record out that was live.
-    pub(crate) fn remove(&mut self, keys: &Keys, tree: &str, key: &[u8], sequence: u64) {
+    pub(crate) fn remove(&mut self, keys: &Keys, tree: &str, place: &[u8], sequence: u64) {
         self.count = self.count.saturating_sub(1);
-        self.digest = self.digest.wrapping_sub(hash(keys, tree, key, sequence));
+        self.digest = self.digest.wrapping_sub(hash(keys, tree, place, sequence));
     }
 
     /// Whether both speak of the same records.
@@ -68,7 +68,7 @@ impl Head {
     }
 }
 
-fn hash(keys: &Keys, tree: &str, key: &[u8], sequence: u64) -> u128 {
-    let full = mac(&keys.digest, &[tree.as_bytes(), key, &sequence.to_le_bytes()]);
+fn hash(keys: &Keys, tree: &str, place: &[u8], sequence: u64) -> u128 {
+    let full = mac(&keys.digest, &[tree.as_bytes(), place, &sequence.to_le_bytes()]);
     u128::from_le_bytes(crate::key::short(&full))
 }

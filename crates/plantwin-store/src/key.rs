@@ -1,24 +1,25 @@
-//! The store's key: one file, and a key for each use derived from it.
+//! The store's data key, and a key for each use derived from it.
 //!
-//! File `key`: 32 random bytes and the first 16 bytes of a hash over them, mode 0600. Without the
-//! key nothing in the directory can be vouched for, so a key that is lost or altered stops the
-//! opening before anything is touched. Absent: passphrases and keyrings, changing the key.
+//! Everything in the directory is sealed under keys that come from one data key, which never
+//! changes; the file `key` holds it, wrapped or not ([`crate::key_file`]). Without the right one
+//! nothing is touched. Absent: wrapping and unwrapping.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write},
-    path::Path,
+    io::ErrorKind,
+    path::{Path, PathBuf},
 };
 
-use plantwin_seal::{Secret, derive_key, hash, random_bytes};
+use plantwin_seal::{Secret, derive_key};
 
-use crate::StoreError;
+use crate::{
+    StoreError,
+    disk::{Disk, OsDisk},
+    key_file::{self, KeyFile},
+    key_source::KeySource,
+    marks,
+};
 
-const NAME: &str = "key";
-const SECRET_BYTES: usize = 32;
-const CHECK_BYTES: usize = 16;
-
-/// What tells one key from another without giving it away.
+/// What tells one data key from another without giving it away.
 pub(crate) type KeyId = [u8; 16];
 
 /// The derived keys.
@@ -26,18 +27,25 @@ pub(crate) type KeyId = [u8; 16];
 pub(crate) struct Keys {
     pub(crate) id: KeyId,
     pub(crate) record: Secret,
+    pub(crate) name: Secret,
     pub(crate) digest: Secret,
     pub(crate) log: Secret,
     pub(crate) marks: Secret,
     pub(crate) rest: Secret,
 }
 
+/// See [`KeyId`].
+pub(crate) fn id_of(data_key: &Secret) -> KeyId {
+    short(derive_key("plantwin v1 store key id", &[data_key.expose()]).expose())
+}
+
 impl Keys {
-    pub(crate) fn derive(secret: &[u8; SECRET_BYTES]) -> Self {
-        let parts: &[&[u8]] = &[secret];
+    pub(crate) fn derive(data_key: &Secret) -> Self {
+        let parts: &[&[u8]] = &[data_key.expose()];
         Self {
-            id: short(derive_key("plantwin v1 store key id", parts).expose()),
+            id: id_of(data_key),
             record: derive_key("plantwin v1 store record", parts),
+            name: derive_key("plantwin v1 store name", parts),
             digest: derive_key("plantwin v1 store digest", parts),
             log: derive_key("plantwin v1 store log", parts),
             marks: derive_key("plantwin v1 store marks", parts),
@@ -45,59 +53,56 @@ impl Keys {
         }
     }
 
-    /// Reads the key of `dir`; makes one if `fresh`, that is, if nothing is there that an earlier
-    /// key protects.
-    pub(crate) fn load(dir: &Path, fresh: bool) -> Result<Self, StoreError> {
-        let path = dir.join(NAME);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == ErrorKind::NotFound && fresh => return make(dir, &path),
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(refuse(
-                    &path,
-                    "it is gone, and the data beside it cannot be vouched \
-                     for without it; put it back from a backup, or move the directory away to \
-                     begin with an empty store",
-                ));
+    /// The keys of `dir`, if it has a key file. Reads, and writes nothing.
+    pub(crate) fn load(dir: &Path, source: &KeySource) -> Result<Option<Self>, StoreError> {
+        let path = key_path(dir);
+        match key_file::read(&path) {
+            Ok(file) => {
+                let keys = Self::derive(&file.unlock(dir, source)?);
+                marks::vouch(dir, &keys)?;
+                Ok(Some(keys))
             }
-            Err(source) => {
-                return Err(StoreError::File { action: "read the key file", path, source });
+            Err(StoreError::File { source: cause, .. }) if cause.kind() == ErrorKind::NotFound => {
+                Ok(None)
             }
-        };
-        check_mode(&path)?;
-        let Some((secret, check)) = bytes.split_first_chunk::<SECRET_BYTES>() else {
-            return Err(altered(&path));
-        };
-        if check != check_of(secret) {
-            return Err(altered(&path));
+            Err(error) => Err(error),
         }
-        Ok(Self::derive(secret))
     }
+
+    /// Makes a key for `dir`, which has none and holds nothing yet.
+    pub(crate) fn make(dir: &Path, source: &KeySource) -> Result<Self, StoreError> {
+        let data_key = Secret::random()?;
+        let file = KeyFile::lock(dir, &data_key, source)?;
+        key_file::put(dir, &file, &mut |_| Ok(()))?;
+        Ok(Self::derive(&data_key))
+    }
+}
+
+/// The path of the key file.
+pub(crate) fn key_path(dir: &Path) -> PathBuf {
+    dir.join("key")
+}
+
+/// The complaint about a key that is not there although it should be.
+pub(crate) fn gone(dir: &Path) -> StoreError {
+    refuse(
+        &key_path(dir),
+        "it is gone, and the data beside it cannot be read without it; put it back from a backup, \
+         or move the directory away to begin with an empty store",
+    )
 }
 
 /// The complaint about a key that is not the one the data was written with.
 pub(crate) fn another(dir: &Path) -> StoreError {
     refuse(
-        &dir.join(NAME),
-        "it is not the key that the data beside it was written with; put the \
-         right one back from a backup, or move the directory away to begin with an empty store",
+        &key_path(dir),
+        "it is not the key that the data beside it was written with; put the right one back from \
+         a backup, or move the directory away to begin with an empty store",
     )
 }
 
-fn altered(path: &Path) -> StoreError {
-    refuse(
-        path,
-        "it was altered or cut; put it back from a backup, or move the directory away to \
-         begin with an empty store",
-    )
-}
-
-fn refuse(path: &Path, reason: &'static str) -> StoreError {
-    StoreError::Key { path: path.to_owned(), reason }
-}
-
-fn check_of(secret: &[u8; SECRET_BYTES]) -> [u8; CHECK_BYTES] {
-    short(&hash(&[b"plantwin store key check", secret]))
+pub(crate) fn refuse(path: &Path, reason: &str) -> StoreError {
+    StoreError::Key { path: path.to_owned(), reason: reason.to_owned() }
 }
 
 /// The first 16 bytes.
@@ -107,47 +112,7 @@ pub(crate) fn short(full: &[u8; 32]) -> [u8; 16] {
     short
 }
 
-fn make(dir: &Path, path: &Path) -> Result<Keys, StoreError> {
-    let secret: [u8; SECRET_BYTES] = random_bytes()?;
-    let fresh = dir.join("key.new");
-    let fail =
-        |source| StoreError::File { action: "make the key file", path: path.to_owned(), source };
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(&fresh)
-        .and_then(|mut file| {
-            file.write_all(&secret)?;
-            file.write_all(&check_of(&secret))?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&fresh, path))
-        .and_then(|()| File::open(dir)?.sync_all())
-        .map_err(fail)?;
-    Ok(Keys::derive(&secret))
-}
-
-#[cfg(unix)]
-fn check_mode(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::PermissionsExt;
-    let about = fs::metadata(path).map_err(|source| StoreError::File {
-        action: "read the mode of",
-        path: path.to_owned(),
-        source,
-    })?;
-    if about.permissions().mode() & 0o077 != 0 {
-        return Err(refuse(
-            path,
-            "others than its owner may read or write it; run `chmod 600` on \
-             it, and if it may have been copied, move the directory away and begin anew",
-        ));
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_mode(_path: &Path) -> Result<(), StoreError> {
-    Ok(())
+/// Makes the directory's own names safe.
+pub(crate) fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    OsDisk.sync_dir(dir)
 }

@@ -5,20 +5,28 @@
 //! There are trees of records (sled), and a log (own segment files). [`Spool`] is an outbox over
 //! any store.
 //!
-//! **Damage.** Every record carries a sequence and a keyed BLAKE3 MAC, every tree a head with count
-//! and digest of its records, and the marks, outside the data base, what was promised last. So what
-//! is altered is not read, and what is gone is counted. What is damaged is set aside, never
-//! deleted; what can be rebuilt is rebuilt; [`OpenReport`] tells the operator the rest. All keys
-//! come from the file `key`, without which nothing is touched. Who can read that file can forge
-//! everything: the MACs find accidents, and attackers who hold the other files only.
+//! **Damage.** Every record carries a sequence and is authenticated, every tree has a head with
+//! count and digest of its records, and the marks, outside the data base, say what was promised
+//! last. So what is altered is not read, and what is gone is counted. What is damaged is set
+//! aside, never deleted; what can be rebuilt is rebuilt; [`OpenReport`] tells the operator the rest.
+//!
+//! **At rest.** Everything that lies in the files is sealed: values, the payloads, times and kinds
+//! of the log, the marks; of a key what stands before its first NUL (names of devices, points and
+//! alarms) is hashed with a key and sealed in the record. All keys come from one data key in the
+//! file `key`, without which nothing is touched. It is wrapped as [`KeySource`] says, and
+//! [`rewrap`] changes that under a running plant. What a reader of the files without the key still
+//! learns: the names of trees, how many names and records there are, their lengths, their
+//! sequences, and when they change. Who has the key can read and forge everything. An older copy
+//! of the whole directory is whole: only its boot count, or an audit checkpoint kept elsewhere,
+//! tells it from the newest.
 //!
 //! **A full disk.** sled repeats its first error for ever, and after a panic it is not to be
 //! trusted: [`Store::mend`] opens the trees anew in place, [`Spool::reopen`] follows.
 //!
 //! A directory: `lock`, `key`, `marks`, `state/` (sled), `log/` (segments), and what was set aside.
 //!
-//! Absent so far: encryption of what lies in the files ([`SledStore::seal_at_rest`] is there for
-//! values), transactions over several trees. This is the only crate that names `sled`.
+//! Absent so far: changing the data key, transactions over several trees. This is the only crate
+//! that names `sled`.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -45,19 +53,24 @@
 compile_error!("plantwin-store survives a damaged store by catching panics: build with unwinding");
 
 mod aside;
+pub mod audit;
 mod disk;
 mod error;
 mod files;
 mod head;
 mod key;
+mod key_file;
+mod key_source;
 mod lock;
 mod log;
 mod marks;
 mod memory;
 mod mend;
+mod names;
 mod open;
 mod record;
 mod report;
+mod rewrap;
 mod salvage;
 mod sled_store;
 pub mod spool;
@@ -69,8 +82,10 @@ pub mod testing;
 mod tests;
 
 pub use error::StoreError;
+pub use key_source::{KeySource, Wrapping};
 pub use memory::MemoryStore;
 pub use report::{Finding, OpenReport};
+pub use rewrap::{KeyInfo, key_info, rewrap};
 pub use sled_store::SledStore;
 pub use spool::{Spool, SpoolLimits};
 pub use store::{

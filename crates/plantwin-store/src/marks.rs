@@ -1,9 +1,9 @@
 //! What was promised, outside the data base: the high-water mark of the log and of each tree.
 //!
 //! File `marks`: two slots of 4 KiB, written in turn and synced after each flush, so that one of
-//! them is always whole. A slot: `length u32 | generation u64 | key id 16 B | boot u64 | first,
-//! last u64 and last MAC 16 B of the log | trees u16 | for each: name length u8, name, head 40 B`,
-//! then a MAC. Marks behind the data are normal (a crash between both); data behind the marks is
+//! them is always whole. A slot: `length u32 | key id 16 B | sealed`, and sealed are `generation
+//! u64 | boot u64 | first, last u64 and last MAC 16 B of the log | trees u16 | for each: name length
+//! u8, name, head 40 B`. Marks behind the data are normal (a crash between both); data behind the marks is
 //! loss. Absent: getting back what is lost.
 
 use std::{
@@ -13,18 +13,18 @@ use std::{
     sync::Arc,
 };
 
-use plantwin_seal::mac;
+use plantwin_seal::{SealError, open_at_rest, seal_at_rest};
 
 use crate::{
     StoreError,
     disk::{Disk, DiskFile},
     head::Head,
-    key::{KeyId, Keys, short},
+    key::{self, KeyId, Keys},
 };
 
 const NAME: &str = "marks";
 const SLOT: usize = 4096;
-const MAC_BYTES: usize = 16;
+const CONTEXT: &[u8] = b"marks";
 
 /// What was promised.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -80,6 +80,14 @@ pub(crate) fn read(dir: &Path, keys: &Keys) -> Result<Found, StoreError> {
     })
 }
 
+/// Refuses a key that the marks of `dir` were not written with.
+pub(crate) fn vouch(dir: &Path, keys: &Keys) -> Result<(), StoreError> {
+    match read(dir, keys)? {
+        Found::AnotherKey => Err(key::another(dir)),
+        Found::Nothing | Found::Damaged | Found::Marks { .. } => Ok(()),
+    }
+}
+
 /// The file, open for writing.
 #[derive(Debug)]
 pub(crate) struct MarksFile {
@@ -128,7 +136,7 @@ impl MarksFile {
     /// Writes one slot.
     pub(crate) fn put(&mut self, keys: &Keys, marks: &Marks) -> Result<(), StoreError> {
         let fail = |source| StoreError::File { action: "write", path: self.path.clone(), source };
-        let bytes = encode(self.generation, marks, keys);
+        let bytes = encode(self.generation, marks, keys)?;
         if bytes.len() > SLOT {
             return Err(fail(io::Error::other("too many trees for the marks")));
         }
@@ -141,9 +149,8 @@ impl MarksFile {
     }
 }
 
-fn encode(generation: u64, marks: &Marks, keys: &Keys) -> Vec<u8> {
+fn encode(generation: u64, marks: &Marks, keys: &Keys) -> Result<Vec<u8>, SealError> {
     let mut body = generation.to_le_bytes().to_vec();
-    body.extend(keys.id);
     for number in [marks.boot, marks.log_first, marks.log_last] {
         body.extend(number.to_le_bytes());
     }
@@ -154,26 +161,24 @@ fn encode(generation: u64, marks: &Marks, keys: &Keys) -> Vec<u8> {
         body.extend(name.as_bytes());
         body.extend(head.encode());
     }
-    let mut slot = (body.len() as u32).to_le_bytes().to_vec();
-    slot.extend(&body);
-    slot.extend(short(&mac(&keys.marks, &[&body])));
-    slot
+    let sealed = seal_at_rest(&keys.marks, CONTEXT, &body)?;
+    let mut slot = (sealed.len() as u32).to_le_bytes().to_vec();
+    slot.extend(keys.id);
+    slot.extend(sealed);
+    Ok(slot)
 }
 
 fn key_id(slot: &[u8]) -> Option<KeyId> {
-    slot.get(12..28)?.try_into().ok()
+    slot.get(4..20)?.try_into().ok()
 }
 
 fn decode(slot: &[u8], keys: &Keys) -> Option<(u64, Marks)> {
     let (len, rest) = slot.split_first_chunk()?;
-    let (body, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-    if rest.get(..MAC_BYTES)? != short(&mac(&keys.marks, &[body])) {
-        return None;
-    }
-    let mut rest = body;
+    let (_, rest) = rest.split_first_chunk::<16>()?;
+    let (sealed, _) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    let body = open_at_rest(&keys.marks, CONTEXT, sealed).ok()?;
+    let mut rest = body.as_slice();
     let generation = number(&mut rest)?;
-    let (_key, after) = rest.split_first_chunk::<16>()?;
-    rest = after;
     let (boot, log_first, log_last) = (number(&mut rest)?, number(&mut rest)?, number(&mut rest)?);
     let (log_mac, after) = rest.split_first_chunk()?;
     let (count, mut rest) = after.split_first_chunk()?;

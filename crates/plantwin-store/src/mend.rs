@@ -46,7 +46,7 @@ impl SledStore {
         flushed.file.write(&self.keys, marks)?;
         flushed.files = opened.files;
         let mut trees = lock(&self.trees);
-        trees.heads = opened.trees;
+        (trees.heads, trees.names) = (opened.trees, opened.names);
         flushed.version = trees.version;
         let mut lost = lock(&self.lost);
         for (tree, changes) in opened.lost {

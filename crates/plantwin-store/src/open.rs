@@ -1,7 +1,7 @@
 //! Opening a store: key, marks, data base, log, and then the new marks.
 //!
-//! Order matters. The key comes first, because without it nothing can be judged, and nothing is
-//! touched before it is right. The marks are written last, when everything that they promise is on
+//! Order matters. The key comes first, even before the lock file is written, because without it
+//! nothing can be read, and nothing is touched before it is right. The marks are written last, when everything that they promise is on
 //! the disk; in a new directory they are also written first, so that a crash in between does not
 //! look like lost marks. Absent: reading what is kept.
 
@@ -11,6 +11,8 @@ use crate::{
     Finding, OpenReport, StoreError, aside,
     disk::{Disk, OsDisk},
     key::{self, Keys},
+    key_file,
+    key_source::KeySource,
     lock::DirLock,
     log,
     marks::{self, Found, Marks, MarksFile},
@@ -19,18 +21,28 @@ use crate::{
 };
 
 /// Opens or makes the store in `dir`.
-pub(crate) fn open(dir: &Path) -> Result<(Parts, OpenReport), StoreError> {
+pub(crate) fn open(dir: &Path, source: &KeySource) -> Result<(Parts, OpenReport), StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     fs::create_dir_all(dir).map_err(|source| StoreError::File {
         action: "create the directory",
         path: dir.to_owned(),
         source,
     })?;
+    let unlocked = Keys::load(dir, source)?;
     let lock = DirLock::take(dir)?;
     let mut report = OpenReport::default();
     put_old_layout_aside(dir, &mut report)?;
     let fresh = !["marks", "state", "log"].iter().any(|name| dir.join(name).exists());
-    let keys = Keys::load(dir, fresh)?;
+    let keys = match unlocked {
+        Some(keys) => keys,
+        // Somebody may have made it since.
+        None => match Keys::load(dir, source)? {
+            Some(keys) => keys,
+            None if fresh => Keys::make(dir, source)?,
+            None => return Err(key::gone(dir)),
+        },
+    };
+    key_file::sweep(dir);
     let mut found = marks::read(dir, &keys)?;
     if fresh {
         MarksFile::begin(dir, &disk, &keys, &found, Marks { log_first: 1, ..Marks::default() })?;
@@ -66,6 +78,7 @@ pub(crate) fn open(dir: &Path) -> Result<(Parts, OpenReport), StoreError> {
         boot: report.boot,
         lost: opened.lost,
         heads,
+        names: opened.names,
         db: opened.db,
         files: opened.files,
         log,

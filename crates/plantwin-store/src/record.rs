@@ -1,88 +1,120 @@
 //! A record on disk, which says all about itself so that it can be found without its data base:
-//! `"PWR1" | tree length u8 | key length u16 | value length u32 | sequence u64 | MAC 16 B | tree |
-//! key | value`, numbers little-endian.
+//! `"PWR2" | tree length u8 | place length u16 | sealed length u32 | sequence u64 | tree | place |
+//! sealed`, numbers little-endian.
 //!
-//! The MAC (keyed BLAKE3, 16 of 32 bytes: 2^-128 to miss an accident) covers everything else.
-//! Absent: compression, encryption.
+//! Sealed are the name (`length u16 | name`, see [`crate::names`]) and the value; what stands
+//! before is authenticated with them, so that nothing is read that was altered, swapped or brought
+//! back under another place. Absent: compression.
 
-use plantwin_seal::{Secret, mac};
-
-use crate::key::short;
+use plantwin_seal::{REST_OVERHEAD_BYTES, SealError, Secret, open_at_rest, seal_at_rest};
 
 /// With what each record begins; the digit is the layout.
-pub(crate) const MAGIC: &[u8; 4] = b"PWR1";
-const MAC_AT: usize = 19;
-const BODY_AT: usize = MAC_AT + 16;
+pub(crate) const MAGIC: &[u8; 4] = b"PWR2";
+const BODY_AT: usize = 19;
 
 /// An intact record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Record<'r> {
     pub(crate) tree: &'r str,
-    pub(crate) key: &'r [u8],
+    pub(crate) place: &'r [u8],
     pub(crate) sequence: u64,
-    pub(crate) value: &'r [u8],
+    pub(crate) content: Content,
     /// Bytes it takes.
     pub(crate) len: usize,
+}
+
+/// What was sealed in a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Content {
+    plain: Vec<u8>,
+    name_len: usize,
+}
+
+impl Content {
+    fn new(plain: Vec<u8>) -> Option<Self> {
+        let (len, rest) = plain.split_first_chunk()?;
+        let name_len = usize::from(u16::from_le_bytes(*len));
+        std::str::from_utf8(rest.get(..name_len)?).ok()?;
+        Some(Self { plain, name_len })
+    }
+
+    /// The hidden part of the key.
+    pub(crate) fn name(&self) -> &str {
+        std::str::from_utf8(&self.plain[2..2 + self.name_len]).unwrap_or_default()
+    }
+
+    pub(crate) fn value(&self) -> &[u8] {
+        &self.plain[2 + self.name_len..]
+    }
+
+    pub(crate) fn into_value(mut self) -> Vec<u8> {
+        self.plain.drain(..2 + self.name_len);
+        self.plain
+    }
 }
 
 /// A record; lengths were checked by the caller.
 pub(crate) fn encode(
     secret: &Secret,
     tree: &str,
-    key: &[u8],
+    (place, name): (&[u8], &str),
     sequence: u64,
     value: &[u8],
-) -> Vec<u8> {
-    let mut record = Vec::with_capacity(BODY_AT + tree.len() + key.len() + value.len());
+) -> Result<Vec<u8>, SealError> {
+    let plain_len = 2 + name.len() + value.len();
+    let sealed_len = plain_len + REST_OVERHEAD_BYTES;
+    let mut record = Vec::with_capacity(BODY_AT + tree.len() + place.len() + sealed_len);
     record.extend(MAGIC);
     record.push(tree.len() as u8);
-    record.extend((key.len() as u16).to_le_bytes());
-    record.extend((value.len() as u32).to_le_bytes());
+    record.extend((place.len() as u16).to_le_bytes());
+    record.extend((sealed_len as u32).to_le_bytes());
     record.extend(sequence.to_le_bytes());
-    let mac = short(&mac(secret, &[&record, tree.as_bytes(), key, value]));
-    record.extend(mac);
     record.extend(tree.as_bytes());
-    record.extend(key);
-    record.extend(value);
-    record
+    record.extend(place);
+    let mut plain = Vec::with_capacity(plain_len);
+    plain.extend((name.len() as u16).to_le_bytes());
+    plain.extend(name.as_bytes());
+    plain.extend(value);
+    let sealed = seal_at_rest(secret, &record, &plain)?;
+    record.extend(sealed);
+    Ok(record)
 }
 
 /// The record at the beginning of `bytes`, or what is wrong.
 pub(crate) fn parse<'r>(secret: &Secret, bytes: &'r [u8]) -> Result<Record<'r>, &'static str> {
     const SHORT: &str = "the record is too short";
     let (head, rest) = bytes.split_at_checked(BODY_AT).ok_or(SHORT)?;
-    let (head, stored) = head.split_at(MAC_AT);
     if !head.starts_with(MAGIC) {
         return Err("its layout is unknown");
     }
     let (_, lengths) = head.split_at(MAGIC.len());
-    let [tree, k0, k1, v0, v1, v2, v3, sequence @ ..] = lengths else { return Err(SHORT) };
+    let [tree, p0, p1, s0, s1, s2, s3, sequence @ ..] = lengths else { return Err(SHORT) };
     let sequence = u64::from_le_bytes(sequence.try_into().map_err(|_| SHORT)?);
-    let key_len = usize::from(u16::from_le_bytes([*k0, *k1]));
-    let value_len = u32::from_le_bytes([*v0, *v1, *v2, *v3]) as usize;
+    let place_len = usize::from(u16::from_le_bytes([*p0, *p1]));
+    let sealed_len = u32::from_le_bytes([*s0, *s1, *s2, *s3]) as usize;
     let (tree, rest) = rest.split_at_checked(usize::from(*tree)).ok_or(SHORT)?;
-    let (key, rest) = rest.split_at_checked(key_len).ok_or(SHORT)?;
-    let (value, rest) = rest.split_at_checked(value_len).ok_or(SHORT)?;
-    if stored != short(&mac(secret, &[head, tree, key, value])) {
-        return Err("its checksum does not match");
-    }
+    let (place, rest) = rest.split_at_checked(place_len).ok_or(SHORT)?;
+    let (sealed, rest) = rest.split_at_checked(sealed_len).ok_or(SHORT)?;
+    let context = &bytes[..BODY_AT + tree.len() + place.len()];
+    let plain = open_at_rest(secret, context, sealed).map_err(|_| "its checksum does not match")?;
+    let content = Content::new(plain).ok_or("it has no name")?;
     let tree = std::str::from_utf8(tree).map_err(|_| "its tree has no name")?;
-    Ok(Record { tree, key, sequence, value, len: bytes.len() - rest.len() })
+    Ok(Record { tree, place, sequence, content, len: bytes.len() - rest.len() })
 }
 
-/// Sequence and value of the record that stands under `key` of `tree`, or what is wrong.
-pub(crate) fn decode<'r>(
+/// Sequence and content of the record that stands at `place` of `tree`, or what is wrong.
+pub(crate) fn decode(
     secret: &Secret,
     tree: &str,
-    key: &[u8],
-    bytes: &'r [u8],
-) -> Result<(u64, &'r [u8]), &'static str> {
+    place: &[u8],
+    bytes: &[u8],
+) -> Result<(u64, Content), &'static str> {
     let record = parse(secret, bytes)?;
     if record.len != bytes.len() {
         return Err("the record is too long");
     }
-    if (record.tree, record.key) != (tree, key) {
+    if (record.tree, record.place) != (tree, place) {
         return Err("it belongs under another key");
     }
-    Ok((record.sequence, record.value))
+    Ok((record.sequence, record.content))
 }

@@ -26,7 +26,7 @@ pub(crate) struct Salvaged {
     pub(crate) head: Option<Head>,
     /// Highest sequence of a record.
     pub(crate) sequence: u64,
-    /// By key: sequence, source, and where in it the value lies.
+    /// By place: sequence, source, and where in it the record lies.
     pub(crate) records: HashMap<Vec<u8>, (u64, usize, usize, usize)>,
 }
 
@@ -64,15 +64,15 @@ impl Salvage {
             let until = at + found.len;
             let tree = self.trees.entry(found.tree.to_owned()).or_default();
             tree.sequence = tree.sequence.max(found.sequence);
-            if found.key == HEAD_KEY {
-                if let Some(head) = Head::decode(found.value) {
+            if found.place == HEAD_KEY {
+                if let Some(head) = Head::decode(found.content.value()) {
                     tree.head = tree.head.filter(|h| h.sequence > head.sequence).or(Some(head));
                 }
             } else {
-                let place = (found.sequence, source, until - found.value.len(), until);
-                let slot = tree.records.entry(found.key.to_vec()).or_insert(place);
-                if slot.0 < place.0 {
-                    *slot = place;
+                let new = (found.sequence, source, at, until);
+                let slot = tree.records.entry(found.place.to_vec()).or_insert(new);
+                if slot.0 < new.0 {
+                    *slot = new;
                 }
             }
             at = until;
@@ -80,8 +80,8 @@ impl Salvage {
         self.sources.push(bytes);
     }
 
-    /// The value at a place that [`Salvaged::records`] names.
-    pub(crate) fn value(&self, (_, source, from, until): (u64, usize, usize, usize)) -> &[u8] {
+    /// The record that [`Salvaged::records`] names, as it lies there.
+    pub(crate) fn record(&self, (_, source, from, until): (u64, usize, usize, usize)) -> &[u8] {
         &self.sources[source][from..until]
     }
 }

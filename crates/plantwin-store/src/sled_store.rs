@@ -8,10 +8,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    ops::ControlFlow,
+    ops::{Bound, ControlFlow},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use plantwin_model::Timestamp;
@@ -21,10 +21,13 @@ use crate::{
     files::SledFiles,
     head::{HEAD_KEY, Head},
     key::Keys,
+    key_source::KeySource,
     lock::DirLock,
     log::Log,
     marks::{Marks, MarksFile},
-    open, record,
+    names::{self, NameId, Names},
+    open,
+    record::{self, Content},
     state::panic_text,
     store::check_lengths,
 };
@@ -61,9 +64,10 @@ pub(crate) enum Health {
     Failed,
 }
 
-/// The heads of the trees; the lock keeps batches in the order of their sequences.
+/// The heads and names of the trees; the lock keeps batches in the order of their sequences.
 pub(crate) struct Trees {
     pub(crate) heads: BTreeMap<String, Head>,
+    pub(crate) names: BTreeMap<String, Names>,
     /// Batches since opening.
     pub(crate) version: u64,
 }
@@ -88,6 +92,7 @@ pub(crate) struct Parts {
     pub(crate) boot: u64,
     pub(crate) lost: BTreeMap<String, u64>,
     pub(crate) heads: BTreeMap<String, Head>,
+    pub(crate) names: BTreeMap<String, Names>,
     pub(crate) db: sled::Db,
     pub(crate) files: SledFiles,
     pub(crate) log: Log,
@@ -96,20 +101,27 @@ pub(crate) struct Parts {
 }
 
 impl SledStore {
-    /// Opens or makes the store in `dir` and reads all of it once. Blocks on the disk.
+    /// As [`Self::open_with`], with a key that lies unwrapped in the directory.
+    pub fn open(dir: &Path) -> Result<(Self, OpenReport), StoreError> {
+        Self::open_with(dir, &KeySource::Plain)
+    }
+
+    /// Opens or makes the store in `dir` and reads all of it once. Blocks on the disk, and a
+    /// passphrase takes a quarter of a second. A new store's key is wrapped by `source`.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if somebody has it, [`StoreError::Key`] if its key is not the right
-    /// one (nothing is touched then), [`StoreError::File`] if the directory cannot be used. Damage
-    /// is no error: see [`OpenReport`].
-    pub fn open(dir: &Path) -> Result<(Self, OpenReport), StoreError> {
-        let (parts, report) = open::open(dir)?;
+    /// [`StoreError::WrongKey`] if `source` does not unlock its key, [`StoreError::Key`] if that is
+    /// not the right one (nothing is touched in both cases), [`StoreError::InUse`] if somebody has
+    /// it, [`StoreError::File`] if the directory cannot be used. Damage is no error: see
+    /// [`OpenReport`].
+    pub fn open_with(dir: &Path, source: &KeySource) -> Result<(Self, OpenReport), StoreError> {
+        let (parts, report) = open::open(dir, source)?;
         let store = Self {
             dir: dir.to_owned(),
             keys: parts.keys,
             boot: parts.boot,
             lost: Mutex::new(parts.lost),
-            trees: Mutex::new(Trees { heads: parts.heads, version: 0 }),
+            trees: Mutex::new(Trees { heads: parts.heads, names: parts.names, version: 0 }),
             db: RwLock::new(Some(parts.db)),
             log: Mutex::new(parts.log),
             marks: Mutex::new(Flushed { file: parts.marks, files: parts.files, version: 0 }),
@@ -207,16 +219,37 @@ impl SledStore {
         self.guard("test the store", Does::Read, |db| Ok(work(db)))
     }
 
-    fn check<'r>(
+    fn check(
         &self,
         tree: Tree,
-        key: &[u8],
-        bytes: &'r [u8],
-    ) -> Result<(u64, &'r [u8]), StoreError> {
-        record::decode(&self.keys.record, tree.name(), key, bytes).map_err(|reason| {
-            let key = String::from_utf8_lossy(key).into_owned();
-            StoreError::Damaged { tree: tree.name().to_owned(), key, reason }
-        })
+        key: &str,
+        place: &[u8],
+        bytes: &[u8],
+    ) -> Result<(u64, Content), StoreError> {
+        let damaged = |reason| StoreError::Damaged {
+            tree: tree.name().to_owned(),
+            key: key.to_owned(),
+            reason,
+        };
+        let (sequence, content) =
+            record::decode(&self.keys.record, tree.name(), place, bytes).map_err(damaged)?;
+        // Two names of one hash: once in 2^64 names.
+        if content.name() == names::split(key).0 {
+            Ok((sequence, content))
+        } else {
+            Err(damaged("it belongs under another key"))
+        }
+    }
+
+    /// Where the record of a key stands.
+    pub(crate) fn place(&self, tree: Tree, key: &str) -> Vec<u8> {
+        let (name, rest) = names::split(key);
+        names::place(names::id_of(&self.keys, tree.name(), name), rest)
+    }
+
+    /// The first name of a tree from there on.
+    fn first_name(&self, tree: Tree, from: Bound<&str>) -> Option<(Arc<str>, NameId)> {
+        lock(&self.trees).names.get(tree.name())?.first(from)
     }
 
     fn collect(
@@ -226,17 +259,26 @@ impl SledStore {
         (prefix, from): (&str, &str),
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let begin = prefix.max(from);
+        let (begin_name, begin_rest) = names::split(begin);
         self.guard(action, Does::Read, |db| {
             let records = db.open_tree(tree.name()).map_err(backend(action))?;
             let mut found = Vec::new();
-            for entry in records.range(prefix.max(from).as_bytes()..HEAD_KEY) {
-                let (key, bytes) = entry.map_err(backend(action))?;
-                if found.len() == limit || !key.starts_with(prefix.as_bytes()) {
-                    break;
+            let mut next = self.first_name(tree, Bound::Included(begin_name));
+            while let Some((name, id)) = next {
+                let rest = if *name == *begin_name { begin_rest } else { "" };
+                for entry in records.range(names::place(id, rest)..) {
+                    let (place, bytes) = entry.map_err(backend(action))?;
+                    // What is not hidden is written from text only, and the seal covers it.
+                    let Some(rest) = place.strip_prefix(&id) else { break };
+                    let key = format!("{name}{}", String::from_utf8_lossy(rest));
+                    if found.len() == limit || !key.starts_with(prefix) {
+                        return Ok(found);
+                    }
+                    let (_, content) = self.check(tree, &key, &place, &bytes)?;
+                    found.push((key, content.into_value()));
                 }
-                let (_, value) = self.check(tree, &key, &bytes)?;
-                // Keys are written from text only, and the MAC covers them.
-                found.push((String::from_utf8_lossy(&key).into_owned(), value.to_vec()));
+                next = self.first_name(tree, Bound::Excluded(&name));
             }
             Ok(found)
         })
@@ -294,11 +336,12 @@ fn backend(action: &'static str) -> impl Fn(sled::Error) -> StoreError {
 impl Store for SledStore {
     fn get(&self, tree: Tree, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         const ACTION: &str = "read from the store";
+        let place = self.place(tree, key);
         self.guard(ACTION, Does::Read, |db| {
             let found =
-                db.open_tree(tree.name()).and_then(|t| t.get(key)).map_err(backend(ACTION))?;
+                db.open_tree(tree.name()).and_then(|t| t.get(&place)).map_err(backend(ACTION))?;
             let value = |bytes: sled::IVec| {
-                self.check(tree, key.as_bytes(), &bytes).map(|(_, value)| value.to_vec())
+                self.check(tree, key, &place, &bytes).map(|(_, content)| content.into_value())
             };
             found.map(value).transpose()
         })
@@ -311,42 +354,54 @@ impl Store for SledStore {
             return Ok(());
         }
         self.guard(ACTION, Does::Write, |db| {
+            let (keys, tree_name) = (&self.keys, tree.name());
             let mut trees = lock(&self.trees);
-            let name = tree.name();
-            let mut head = trees.heads.get(name).copied().unwrap_or_default();
+            let mut head = trees.heads.get(tree_name).copied().unwrap_or_default();
             head.sequence += 1;
             head.writes += writes.len() as u64;
-            let records = db.open_tree(name).map_err(backend(ACTION))?;
+            let sequence = head.sequence;
+            let records = db.open_tree(tree_name).map_err(backend(ACTION))?;
             let mut batch = sled::Batch::default();
+            let (mut come, mut gone) = (Vec::new(), Vec::new());
             let last: BTreeMap<&str, &Write<'_>> = writes.iter().map(|w| (w.key(), w)).collect();
             for (key, write) in last {
-                if let Some(old) = records.get(key).map_err(backend(ACTION))? {
-                    let (sequence, _) = self.check(tree, key.as_bytes(), &old)?;
-                    head.remove(&self.keys, name, key.as_bytes(), sequence);
+                let (name, rest) = names::split(key);
+                let id = names::id_of(keys, tree_name, name);
+                let place = names::place(id, rest);
+                let old = records.get(&place).map_err(backend(ACTION))?;
+                if let Some(old) = &old {
+                    let (sequence, _) = self.check(tree, key, &place, old)?;
+                    head.remove(keys, tree_name, &place, sequence);
                 }
-                match write {
-                    Write::Put(_, value) => {
-                        let sequence = head.sequence;
-                        head.add(&self.keys, name, key.as_bytes(), sequence);
-                        batch.insert(
-                            key,
-                            record::encode(
-                                &self.keys.record,
-                                name,
-                                key.as_bytes(),
-                                sequence,
-                                value,
-                            ),
-                        );
+                match (write, old) {
+                    (Write::Put(_, value), old) => {
+                        if old.is_none() {
+                            come.push((name, id));
+                        }
+                        head.add(keys, tree_name, &place, sequence);
+                        let at = (place.as_slice(), name);
+                        let bytes = record::encode(&keys.record, tree_name, at, sequence, value)?;
+                        batch.insert(place, bytes);
                     }
-                    Write::Delete(_) => batch.remove(key),
+                    (Write::Delete(_), Some(_)) => {
+                        gone.push(name);
+                        batch.remove(place);
+                    }
+                    (Write::Delete(_), None) => {}
                 }
             }
-            let mark =
-                record::encode(&self.keys.record, name, HEAD_KEY, head.sequence, &head.encode());
+            let at = (HEAD_KEY, "");
+            let mark = record::encode(&keys.record, tree_name, at, sequence, &head.encode())?;
             batch.insert(HEAD_KEY, mark);
             records.apply_batch(batch).map_err(backend(ACTION))?;
-            trees.heads.insert(name.to_owned(), head);
+            let known = trees.names.entry(tree_name.to_owned()).or_default();
+            for (name, id) in come {
+                known.add(name, id);
+            }
+            for name in gone {
+                known.remove(name);
+            }
+            trees.heads.insert(tree_name.to_owned(), head);
             trees.version += 1;
             Ok(())
         })

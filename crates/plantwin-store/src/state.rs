@@ -20,6 +20,7 @@ use crate::{
     files::SledFiles,
     head::{HEAD_KEY, Head},
     key::Keys,
+    names::{self, Names},
     record,
     salvage::{Salvage, Salvaged},
 };
@@ -48,6 +49,8 @@ pub(crate) struct Opened {
     pub(crate) db: sled::Db,
     pub(crate) files: SledFiles,
     pub(crate) trees: BTreeMap<String, Head>,
+    /// The names of each tree.
+    pub(crate) names: BTreeMap<String, Names>,
     /// Changes that may be lost, by tree.
     pub(crate) lost: BTreeMap<String, u64>,
 }
@@ -68,8 +71,8 @@ pub(crate) fn open(
     let promised = promised.unwrap_or(&nothing);
     let mut certain = Certain::new();
     let mut attempt = || {
-        open_checked(&path, keys).and_then(|(db, trees)| {
-            let Some(damage) = compare(&trees, promised) else { return Ok((db, trees)) };
+        open_checked(&path, keys).and_then(|(db, trees, names)| {
+            let Some(damage) = compare(&trees, promised) else { return Ok((db, trees, names)) };
             // It is whole, only too old: what it holds was not deleted by then.
             certain =
                 catch_unwind(AssertUnwindSafe(|| contents(&db, keys, &trees))).unwrap_or_default();
@@ -85,8 +88,8 @@ pub(crate) fn open(
         // Without it sled reads its log from the beginning, and the marks say whether that is all.
         outcome = attempt();
     }
-    let (db, trees, lost) = match outcome {
-        Ok((db, trees)) => (db, trees, BTreeMap::new()),
+    let (db, trees, names, lost) = match outcome {
+        Ok((db, trees, names)) => (db, trees, names, BTreeMap::new()),
         Err(Trouble::Io(source)) => {
             return Err(StoreError::File { action: "open the data base", path, source });
         }
@@ -107,7 +110,7 @@ pub(crate) fn open(
     };
     report.records = trees.values().map(|head| head.count).sum();
     let files = SledFiles::open(dir, &path)?;
-    Ok(Opened { db, files, trees, lost })
+    Ok(Opened { db, files, trees, names, lost })
 }
 
 /// Removes sled's snapshots of its page table, which hold nothing that its log does not: all of
@@ -163,7 +166,7 @@ impl From<sled::Error> for Trouble {
 const LOCK_TRIES: u32 = 100;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 
-type Checked = (sled::Db, BTreeMap<String, Head>);
+type Checked = (sled::Db, BTreeMap<String, Head>, BTreeMap<String, Names>);
 
 /// Opens and reads everything. Our own lock file has kept other programs out by now, so a data
 /// base that is held is held by sled's threads of an earlier opening, which end a moment later.
@@ -261,25 +264,26 @@ fn sled_config(path: &Path) -> sled::Config {
 
 /// Reads every record once and compares each tree with its own head.
 fn check(db: sled::Db, keys: &Keys) -> Result<Checked, Trouble> {
-    let mut trees = BTreeMap::new();
+    let (mut trees, mut all_names) = (BTreeMap::new(), BTreeMap::new());
     for name in db.tree_names() {
         if name == SLED_TREE {
             continue;
         }
         let tree = db.open_tree(&name)?;
         let name = String::from_utf8_lossy(&name).into_owned();
-        let (mut found, mut head) = (Head::default(), None);
+        let (mut found, mut head, mut names) = (Head::default(), None, Names::default());
         for entry in &tree {
-            let (key, bytes) = entry?;
-            let (sequence, value) =
-                record::decode(&keys.record, &name, &key, &bytes).map_err(|reason| {
-                    let key = String::from_utf8_lossy(&key);
-                    Trouble::Damage(format!("record {key:?} of {name}: {reason}"))
+            let (place, bytes) = entry?;
+            let (sequence, content) =
+                record::decode(&keys.record, &name, &place, &bytes).map_err(|reason| {
+                    let count = found.count;
+                    Trouble::Damage(format!("a record of {name}, behind {count} others: {reason}"))
                 })?;
-            if key == HEAD_KEY {
-                head = Head::decode(value);
+            if place == HEAD_KEY {
+                head = Head::decode(content.value());
             } else {
-                found.add(keys, &name, &key, sequence);
+                found.add(keys, &name, &place, sequence);
+                names.add(content.name(), names::id_of(keys, &name, content.name()));
             }
         }
         let head = match head {
@@ -292,9 +296,10 @@ fn check(db: sled::Db, keys: &Keys) -> Result<Checked, Trouble> {
             let (is, was) = (found.count, head.count);
             return Err(Trouble::Damage(format!("{name}: {is} records, and not the {was} it had")));
         }
+        all_names.insert(name.clone(), names);
         trees.insert(name, head);
     }
-    Ok((db, trees))
+    Ok((db, trees, all_names))
 }
 
 /// What is wrong with the trees in the light of what was promised.
@@ -310,17 +315,17 @@ fn compare(trees: &BTreeMap<String, Head>, promised: &BTreeMap<String, Head>) ->
     })
 }
 
-/// By tree: its head, and the sequence of each record by key, of a data base that is whole.
+/// By tree: its head, and the sequence of each record by place, of a data base that is whole.
 type Certain = BTreeMap<String, (Head, HashMap<Vec<u8>, u64>)>;
 
-/// Reads keys and sequences of a data base that was checked before.
+/// Reads places and sequences of a data base that was checked before.
 fn contents(db: &sled::Db, keys: &Keys, trees: &BTreeMap<String, Head>) -> Certain {
     let of = |name: &String| {
         let mut live = HashMap::new();
         for entry in &db.open_tree(name).ok()? {
-            let (key, bytes) = entry.ok()?;
-            let (sequence, _) = record::decode(&keys.record, name, &key, &bytes).ok()?;
-            live.insert(key.to_vec(), sequence);
+            let (place, bytes) = entry.ok()?;
+            let (sequence, _) = record::decode(&keys.record, name, &place, &bytes).ok()?;
+            live.insert(place.to_vec(), sequence);
         }
         Some(live)
     };
@@ -328,7 +333,7 @@ fn contents(db: &sled::Db, keys: &Keys, trees: &BTreeMap<String, Head>) -> Certa
     trees.filter_map(|(name, head)| Some((name.clone(), (*head, of(name)?)))).collect()
 }
 
-type Rebuilt = (sled::Db, BTreeMap<String, Head>, BTreeMap<String, u64>);
+type Rebuilt = (sled::Db, BTreeMap<String, Head>, BTreeMap<String, Names>, BTreeMap<String, u64>);
 
 /// Sets the data base aside and builds a new one from what can be found in it.
 fn rebuild(
@@ -347,12 +352,11 @@ fn rebuild(
             // Up to that head everything is known; what else was found of that time was deleted.
             found
                 .records
-                .retain(|key, place| place.0 > head.sequence || live.get(key) == Some(&place.0));
+                .retain(|place, at| at.0 > head.sequence || live.get(place) == Some(&at.0));
         }
     }
-    let (db, mut trees) = open_checked(path, keys).map_err(|trouble| StoreError::Backend {
-        action: "open a fresh data base",
-        reason: trouble.to_string(),
+    let (db, mut trees, mut all_names) = open_checked(path, keys).map_err(|trouble| {
+        StoreError::Backend { action: "open a fresh data base", reason: trouble.to_string() }
     })?;
     let mut lost = BTreeMap::new();
     let names: BTreeSet<&String> = promised.keys().chain(salvage.trees.keys()).collect();
@@ -368,9 +372,8 @@ fn rebuild(
             writes: truth.writes,
             ..Head::default()
         };
-        write_anew(&db, keys, name, found, &salvage, &mut head).map_err(|e| {
-            StoreError::Backend { action: "build the data base anew", reason: e.to_string() }
-        })?;
+        let names = write_anew(&db, keys, name, found, &salvage, &mut head)?;
+        all_names.insert(name.clone(), names);
         let exact = head.same_records(&truth);
         let missing = truth.count.saturating_sub(head.count);
         let changed = truth.writes.saturating_sub(whole.writes);
@@ -390,7 +393,7 @@ fn rebuild(
         action: "flush the new data base",
         reason: e.to_string(),
     })?;
-    Ok((db, trees, lost))
+    Ok((db, trees, all_names, lost))
 }
 
 fn write_anew(
@@ -400,20 +403,29 @@ fn write_anew(
     found: &Salvaged,
     salvage: &Salvage,
     head: &mut Head,
-) -> sled::Result<()> {
-    let tree = db.open_tree(name)?;
-    let mut batch = sled::Batch::default();
-    for (i, (key, place)) in found.records.iter().enumerate() {
-        let bytes = record::encode(&keys.record, name, key, place.0, salvage.value(*place));
-        batch.insert(key.as_slice(), bytes);
-        head.add(keys, name, key, place.0);
+) -> Result<Names, StoreError> {
+    let fail = |e: sled::Error| StoreError::Backend {
+        action: "build the data base anew",
+        reason: e.to_string(),
+    };
+    let tree = db.open_tree(name).map_err(fail)?;
+    let (mut batch, mut names) = (sled::Batch::default(), Names::default());
+    for (i, (place, at)) in found.records.iter().enumerate() {
+        let bytes = salvage.record(*at);
+        let Ok(record) = record::parse(&keys.record, bytes) else { continue };
+        let of = record.content.name();
+        names.add(of, names::id_of(keys, name, of));
+        batch.insert(place.as_slice(), bytes);
+        head.add(keys, name, place, at.0);
         if i % REBUILD_BATCH == REBUILD_BATCH - 1 {
-            tree.apply_batch(std::mem::take(&mut batch))?;
+            tree.apply_batch(std::mem::take(&mut batch)).map_err(fail)?;
         }
     }
-    let bytes = record::encode(&keys.record, name, HEAD_KEY, head.sequence, &head.encode());
+    let at = (HEAD_KEY, "");
+    let bytes = record::encode(&keys.record, name, at, head.sequence, &head.encode())?;
     batch.insert(HEAD_KEY, bytes);
-    tree.apply_batch(batch)
+    tree.apply_batch(batch).map_err(fail)?;
+    Ok(names)
 }
 
 /// Moves the data base out of the way; nothing to move is no error.

@@ -12,11 +12,13 @@ use crate::{
     StoreExt, Tree, VALUE_LIMIT, Write, record,
 };
 
+mod at_rest;
 mod damage;
 mod key;
 mod marks;
 mod memory;
 mod mend;
+mod rewrap;
 
 const TWINS: Tree = Tree::new("twins");
 const ALARMS: Tree = Tree::new("alarms");
@@ -343,8 +345,10 @@ proptest! {
         at in any::<prop::sample::Index>(), flip in 1_u8..,
     ) {
         let secret = secret();
-        let good = record::encode(&secret, "twins", b"key", sequence, &value);
-        prop_assert_eq!(record::decode(&secret, "twins", b"key", &good), Ok((sequence, &value[..])));
+        let good = record::encode(&secret, "twins", (b"key", "name"), sequence, &value).unwrap();
+        let (found, content) = record::decode(&secret, "twins", b"key", &good).unwrap();
+        prop_assert_eq!((found, content.name(), content.value()), (sequence, "name", &value[..]));
+        prop_assert_eq!(content.into_value(), value);
         prop_assert!(record::decode(&secret, "twins", b"other", &good).is_err());
         prop_assert!(record::decode(&secret, "alarms", b"key", &good).is_err());
         prop_assert!(record::decode(&Secret::new([4; 32]), "twins", b"key", &good).is_err());

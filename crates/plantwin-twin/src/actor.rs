@@ -163,11 +163,8 @@ impl Twin {
             match effect {
                 Effect::Tell(event) => self.tell(event, now),
                 Effect::Feed => self.feed(now),
-                Effect::Exchange(bytes) => {
-                    if !self.init.line.as_ref().is_some_and(|l| l.exchange(bytes)) {
-                        tracing::warn!(twin = %self.init.plan.device.id, "line busy, no exchange");
-                    }
-                }
+                Effect::Confine { safe } => self.confine(Some(safe.to_vec())),
+                Effect::Unconfine => self.confine(None),
                 Effect::Write { key, writes } => self.write(key, &writes, now),
             }
         }
@@ -193,6 +190,12 @@ impl Twin {
         let letter = TwinMail::Written(WrittenMail { key, result });
         self.core.apply(&self.init.plan, letter, now, &mut effects);
         self.carry_out(effects, now);
+    }
+
+    fn confine(&self, safe: Option<Vec<(PointIx, f64)>>) {
+        if let Some(line) = &self.init.line {
+            line.confine(safe);
+        }
     }
 
     fn tell(&mut self, mut event: TwinEvent, now: Timestamp) {
@@ -231,6 +234,11 @@ impl Twin {
     fn feed(&mut self, now: Timestamp) {
         for (i, outlet) in self.init.outlets.iter_mut().enumerate() {
             let Some(value) = self.core.outflow(&self.init.plan, i) else { continue };
+            if outlet.gate.as_ref().is_some_and(|gate| !gate(now)) {
+                // What the conduit does not carry now is counted, and the next value may go.
+                outlet.mailbox.note_coalesced(Lane::Latest, 1);
+                continue;
+            }
             if !outlet.mailbox.has_room(Lane::Latest) {
                 // A neighbour that is behind gets the next value instead: lane T0.
                 outlet.mailbox.note_coalesced(Lane::Latest, 1);

@@ -3,7 +3,7 @@
 use plantwin_model::{
     AlarmView, MailboxView, Outcome, PointIx, PointView, Quality, SessionView, Timestamp, TwinState,
 };
-use plantwin_seal::{Content, Lane};
+use plantwin_seal::{Content, Lane, OriginDigest};
 use serde::{Deserialize, Serialize};
 
 /// Said by a twin to the station that keeps the plant's view.
@@ -116,6 +116,8 @@ pub struct TelemetrySample {
     pub quality: Quality,
     /// When it was measured; when received, if the device does not say.
     pub source_time: Timestamp,
+    /// The device's own digest over it, to be handed on as it is.
+    pub origin: Option<OriginDigest>,
 }
 
 /// A letter that crashed its twin twice.

@@ -17,10 +17,11 @@ thread_local! {
 
 /// The way from the twin to its device, held by the twin's line.
 pub trait LinePort: Send {
-    /// Sends session bytes; `false` if the line is too busy or gone.
-    fn exchange(&self, bytes: Vec<u8>) -> bool;
     /// Writes points; `false` if the line is too busy or gone.
     fn write(&self, key: u64, writes: Vec<(PointIx, f64)>) -> bool;
+    /// Confines the device, after these writes, or (`None`) lets it go. Never refused: the line
+    /// looks before it does anything else.
+    fn confine(&self, safe: Option<Vec<(PointIx, f64)>>);
 }
 
 /// Rehearses crashes, for simulations and storms of panics.

@@ -14,7 +14,6 @@
 //! ```
 //! use std::sync::Arc;
 //! use plantwin_adapter::{Frame, Sample, TrafficSnapshot};
-//! use plantwin_authority::Authority;
 //! use plantwin_energy::Profile;
 //! use plantwin_model::{
 //!     PointIx, Quality, Timestamp, TwinState,
@@ -53,7 +52,6 @@
 //!     profile: Profile::by_name("ethernet").unwrap(),
 //!     inflows: vec![],
 //!     outflows: vec![],
-//!     verifier: Arc::new(Authority::generate().unwrap().verifier("demo")),
 //!     saves: false,
 //!     device,
 //! };
@@ -67,7 +65,8 @@
 //!     point: PointIx(0), value: 12.4, quality: Quality::Good, source_time: Some(now),
 //! };
 //! let frame = Frame { received: now, sequence: None, samples: [level].into_iter().collect() };
-//! let mail = FrameMail { frame, traffic: TrafficSnapshot::default(), receipt: None };
+//! let traffic = TrafficSnapshot::default();
+//! let mail = FrameMail { frame, traffic, receipt: None, origin: vec![] };
 //! core.apply(&plan, TwinMail::Frame(mail), now, &mut effects);
 //!
 //! let seen = core.observed(&plan);
@@ -98,7 +97,7 @@ pub use mail::{
     CommandMail, FlowMail, FrameMail, LinkDownMail, LinkUpMail, SessionMail, TwinMail, WriteError,
     WrittenMail,
 };
-pub use plan::{FlowOutlet, TwinPlan};
+pub use plan::{FlowGate, FlowOutlet, TwinPlan};
 pub use post::{Inbox, LaneLimits, Letters, Mail, Mailbox, PATIENCE, PostError, mailbox};
 pub use session::{Reading, Refused, Session};
 pub use state::{Effect, Effects, TwinCore, Vital};

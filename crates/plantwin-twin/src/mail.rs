@@ -6,7 +6,7 @@
 
 use plantwin_adapter::{Frame, TrafficSnapshot};
 use plantwin_model::{Delivery, PointIx, Timestamp};
-use plantwin_seal::{Content, Lane};
+use plantwin_seal::{Content, Lane, OriginDigest};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -21,7 +21,7 @@ pub enum TwinMail {
     Frame(FrameMail),
     /// The device confirmed that its last values still hold.
     Alive,
-    /// What the device answered to the session's challenge.
+    /// What became of the device's session.
     Session(SessionMail),
     /// An operator (or a server) wants points written.
     Command(CommandMail),
@@ -50,6 +50,18 @@ pub enum TwinMail {
         /// [`crate::SetAside::id`].
         letter: u64,
     },
+    /// Confine the device.
+    Quarantine {
+        /// Names the outcome, if somebody asked for it.
+        key: Option<u64>,
+        /// Why: the evidence, or what a person says. A lowercase fragment.
+        reason: String,
+    },
+    /// Let the device go.
+    Release {
+        /// Names the outcome.
+        key: u64,
+    },
 }
 
 impl TwinMail {
@@ -64,7 +76,9 @@ impl TwinMail {
             | Self::Written(_)
             | Self::Acknowledge(_)
             | Self::Retry { .. }
-            | Self::Drop { .. } => Lane::Command,
+            | Self::Drop { .. }
+            | Self::Quarantine { .. }
+            | Self::Release { .. } => Lane::Command,
             Self::Flow(_) => Lane::Latest,
             Self::LinkUp(_)
             | Self::LinkDown(_)
@@ -114,13 +128,28 @@ pub struct FrameMail {
     /// durable delivery, and of those that keep what is not confirmed; at most
     /// [`crate::MAX_RECEIPTS`] are unconfirmed at the same time.
     pub receipt: Option<u64>,
+    /// The device's own digests over the values, in their order; none from devices that make
+    /// none.
+    pub origin: Vec<Option<OriginDigest>>,
 }
 
-/// The device's answer to a challenge.
+/// What became of the device's session, as the line found it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct SessionMail {
-    /// Its bytes, or why there are none.
-    pub answer: Result<Vec<u8>, String>,
+pub enum SessionMail {
+    /// The device proved its key and bears a token.
+    Open {
+        /// When the session ends unless it is begun anew before.
+        expires: Timestamp,
+        /// Whether all that is said is sealed.
+        sealed: bool,
+    },
+    /// The device did not prove who it is.
+    Refused {
+        /// A lowercase fragment.
+        reason: String,
+        /// Whether it will be asked again over this connection.
+        again: bool,
+    },
 }
 
 /// Points to be written to the device.

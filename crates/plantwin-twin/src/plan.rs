@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use plantwin_authority::Verifier;
 use plantwin_energy::Profile;
-use plantwin_model::{Delivery, DeviceSpec, FlowSource, Mode, ZoneId};
+use plantwin_model::{Delivery, DeviceSpec, FlowSource, Identity, Timestamp, ZoneId};
 use plantwin_physics::Model;
 use plantwin_watch::AlarmPlan;
 
@@ -25,17 +24,14 @@ pub struct TwinPlan {
     pub inflows: Vec<u16>,
     /// What this twin feeds into others, in the order of its outlets.
     pub outflows: Vec<FlowSource>,
-    /// Checks session answers.
-    pub verifier: Arc<Verifier>,
     /// Whether somebody keeps what the twin saves.
     pub saves: bool,
 }
 
 impl TwinPlan {
-    /// Whether the device must prove who it is. Simulated devices hold keys; a physical one is
-    /// taken as *plain* until it is enrolled.
+    /// Whether the device must prove who it is: it holds keys. Others are *plain*.
     pub fn native(&self) -> bool {
-        self.device.mode == Mode::Simulated
+        self.device.identity != Identity::Plain
     }
 
     /// Whether each of the device's values is to be recorded.
@@ -43,6 +39,9 @@ impl TwinPlan {
         self.device.delivery == Delivery::Durable
     }
 }
+
+/// Says whether one message of a flow may cross now; each that may counts.
+pub type FlowGate = Box<dyn Fn(Timestamp) -> bool + Send + Sync>;
 
 /// Where one of the twin's flows goes.
 pub struct FlowOutlet {
@@ -52,4 +51,6 @@ pub struct FlowOutlet {
     pub sealer: plantwin_seal::Sealer,
     /// Which of the neighbour's inflows it is.
     pub flow: u16,
+    /// Asked before every message of a flow that crosses zones.
+    pub gate: Option<FlowGate>,
 }

@@ -2,13 +2,13 @@
 //!
 //! Only a session yields a [`Reading`]. It refuses values of a device that has not proved who it
 //! is, what was received before, and what is not a finite number; it marks what is implausible.
-//! Absent: the wire (adapters) and cryptography (`plantwin-authority`, `plantwin-seal`).
+//! Absent: the wire (adapters), and the proof itself: the line holds the keys of the handshake and
+//! tells what became of it.
 
 use plantwin_adapter::{Frame, Sample};
-use plantwin_authority::{AuthError, PendingChallenge, Verifier};
 use plantwin_model::{Flaw, PointIx, PointSpec, Quality, SessionView, Timestamp};
 
-use crate::TwinPlan;
+use crate::{SessionMail, TwinPlan};
 
 /// A value that passed the session.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -74,19 +74,13 @@ pub(crate) const fn is_past(quality: Quality) -> bool {
     matches!(quality, Quality::Uncertain(Flaw::Stale))
 }
 
-/// A device whose answer did not come is asked again after this time.
-const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(10);
-
 /// Source times further ahead of the plant's clock than this are not believed.
 const MAX_AHEAD: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The state of a device's session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     grade: Grade,
-    pending: Option<PendingChallenge>,
-    /// When to ask again a device that gave no answer.
-    again_at: Option<Timestamp>,
     last_sequence: Option<u64>,
     /// Which of the [`MEMORY`] sequence numbers up to the last one were received; the last one is
     /// bit 0.
@@ -99,145 +93,83 @@ const MEMORY: u64 = u64::BITS as u64;
 
 #[derive(Clone, PartialEq, Debug)]
 enum Grade {
-    None,
+    /// `asked`: the line is about to tell.
+    None {
+        asked: bool,
+    },
     Plain,
-    Token { expires: Timestamp, renew_at: Timestamp },
-    Refused(String),
-}
-
-impl Clone for Session {
-    /// A challenge is answered once: the copy kept for a restart does not hold it, so a twin that
-    /// crashed while one was pending asks again.
-    fn clone(&self) -> Self {
-        Self {
-            grade: self.grade.clone(),
-            pending: None,
-            again_at: self.again_at,
-            last_sequence: self.last_sequence,
-            seen: self.seen,
-            last_source: self.last_source,
-        }
-    }
+    Proved {
+        expires: Timestamp,
+        sealed: bool,
+    },
+    Refused {
+        reason: String,
+        again: bool,
+    },
 }
 
 impl Session {
     /// No session.
     pub const fn new() -> Self {
         Self {
-            grade: Grade::None,
-            pending: None,
-            again_at: None,
+            grade: Grade::None { asked: false },
             last_sequence: None,
             seen: 0,
             last_source: Timestamp(i64::MIN),
         }
     }
 
-    /// A path is up. Returns the challenge to send, or `None` for a plain device.
-    pub fn begin(&mut self, plan: &TwinPlan, now: Timestamp) -> Option<Vec<u8>> {
-        if plan.native() {
-            return self.challenge(plan, now);
-        }
-        self.grade = Grade::Plain;
-        None
+    /// A path is up. Returns whether the device must prove who it is before it is believed.
+    pub fn begin(&mut self, plan: &TwinPlan) -> bool {
+        let native = plan.native();
+        self.grade = if native { Grade::None { asked: true } } else { Grade::Plain };
+        native
     }
 
-    /// Asks a device whose token is half used up for a fresh one. The old grant holds meanwhile.
-    pub fn renew(&mut self, plan: &TwinPlan, now: Timestamp) -> Option<Vec<u8>> {
-        self.challenge(plan, now)
-    }
-
-    /// The challenge's randomness comes from the verifier, which is given to the twin.
-    fn challenge(&mut self, plan: &TwinPlan, now: Timestamp) -> Option<Vec<u8>> {
-        match plan.verifier.challenge(now) {
-            Ok(pending) => {
-                let bytes = pending.bytes().to_vec();
-                self.pending = Some(pending);
-                self.again_at = Some(now.plus(ASK_AGAIN));
-                Some(bytes)
-            }
-            Err(error) => {
-                self.grade = Grade::Refused(format!("failed to {error}"));
-                None
-            }
-        }
-    }
-
-    /// The device answered. `Err` says why it is not believed.
-    pub fn on_answer(
-        &mut self,
-        plan: &TwinPlan,
-        verifier: &Verifier,
-        answer: &[u8],
-        now: Timestamp,
-    ) -> Result<(), String> {
-        let Some(pending) = self.pending.take() else {
-            return Err("answer to no challenge".to_owned());
-        };
-        match verifier.verify(pending, answer, &plan.device.id, &plan.zone, now) {
-            Ok(grant) => {
-                let renew_at = now.plus(grant.expires.since(now) / 2);
-                self.grade = Grade::Token { expires: grant.expires, renew_at };
+    /// The line tells what became of the proof. `Err` says why the device is not believed. A
+    /// session that is open stays so when beginning anew is only delayed.
+    pub fn on_news(&mut self, news: SessionMail, now: Timestamp) -> Result<(), String> {
+        match news {
+            SessionMail::Open { expires, sealed } => {
+                self.grade = Grade::Proved { expires, sealed };
                 Ok(())
             }
-            // It may have answered well; its answer lay too long.
-            Err(error @ AuthError::StaleChallenge) => Err(error.to_string()),
-            Err(error) => {
-                // It answered, and not well: only a new connection gives it another chance.
-                self.again_at = None;
-                let reason = error.to_string();
-                self.grade = Grade::Refused(reason.clone());
+            SessionMail::Refused { reason, again } => {
+                if !(again && self.is_open(now)) {
+                    self.grade = Grade::Refused { reason: reason.clone(), again };
+                }
                 Err(reason)
             }
         }
     }
 
-    /// The device gave no answer to the challenge.
-    pub fn on_silence(&mut self, reason: &str) {
-        self.pending = None;
-        self.grade = Grade::Refused(reason.to_owned());
-    }
-
     /// The path is gone, and the session with it.
     pub fn end(&mut self) {
-        self.pending = None;
-        self.again_at = None;
-        self.grade = Grade::None;
+        self.grade = Grade::None { asked: false };
     }
 
     /// Whether a device that is not believed yet will be asked again over this connection.
     pub(crate) const fn asks_again(&self) -> bool {
-        self.again_at.is_some()
+        matches!(self.grade, Grade::None { asked: true } | Grade::Refused { again: true, .. })
     }
 
     /// Whether the device may speak and be spoken to.
     pub fn is_open(&self, now: Timestamp) -> bool {
         match &self.grade {
             Grade::Plain => true,
-            Grade::Token { expires, .. } => now < *expires,
-            Grade::None | Grade::Refused(_) => false,
-        }
-    }
-
-    /// When the device should be challenged again: half of its token's life before its end, or
-    /// some time after a challenge that was not answered: the answer may have been lost on its
-    /// way, or the twin may have crashed while it waited.
-    pub fn renew_at(&self) -> Option<Timestamp> {
-        match &self.grade {
-            _ if self.pending.is_some() => None,
-            Grade::Token { renew_at, .. } => Some(*renew_at),
-            Grade::None | Grade::Refused(_) => self.again_at,
-            Grade::Plain => None,
+            Grade::Proved { expires, .. } => now < *expires,
+            Grade::None { .. } | Grade::Refused { .. } => false,
         }
     }
 
     /// As shown.
     pub fn view(&self) -> SessionView {
         match &self.grade {
-            Grade::None => SessionView::None,
+            Grade::None { .. } => SessionView::None,
             Grade::Plain => SessionView::Plain,
-            Grade::Token { expires, .. } => SessionView::Token { expires: *expires },
-            Grade::Refused(reason) => SessionView::Refused { reason: reason.clone() },
+            Grade::Proved { expires, sealed: true } => SessionView::Sealed { expires: *expires },
+            Grade::Proved { expires, sealed: false } => SessionView::Token { expires: *expires },
+            Grade::Refused { reason, .. } => SessionView::Refused { reason: reason.clone() },
         }
     }
 

@@ -10,7 +10,6 @@ use std::{
 
 use actix::{Actor, AsyncContext as _, Context, Handler};
 use plantwin_adapter::{Frame, ManualClock, Sample, TrafficSnapshot};
-use plantwin_authority::Authority;
 use plantwin_model::{
     AlarmState, Clock, Delivery, DeviceSpec, Outcome, PointIx, Quality, Timestamp, TwinState,
     file::{Catalog, ReadOptions, Simulate, read_plant},
@@ -81,7 +80,7 @@ static WIRE: plantwin_model::ProtocolSchema = plantwin_model::ProtocolSchema {
 };
 
 /// The plan of the one twin of [`TANK`].
-pub(crate) fn plan(mode: &str, authority: &Authority) -> TwinPlan {
+pub(crate) fn plan(mode: &str) -> TwinPlan {
     let text = TANK.replace("MODE", mode);
     let catalog = Catalog { protocols: &[&WIRE], ..Catalog::default() };
     let options = ReadOptions { simulate: Simulate::AsWritten, ..ReadOptions::default() };
@@ -95,7 +94,6 @@ pub(crate) fn plan(mode: &str, authority: &Authority) -> TwinPlan {
         profile: plantwin_energy::Profile::by_name("ethernet").unwrap(),
         inflows: vec![0],
         outflows: vec![],
-        verifier: Arc::new(authority.verifier("bench")),
         saves: true,
         device,
     }
@@ -121,6 +119,7 @@ pub(crate) fn frame(sequence: u64, time: Timestamp, level: f64, valve: f64) -> F
         },
         traffic: TrafficSnapshot { up_bytes: 60, up_packets: 1, ..TrafficSnapshot::default() },
         receipt: None,
+        origin: Vec::new(),
     }
 }
 
@@ -154,14 +153,12 @@ struct Fuse {
 }
 
 impl LinePort for Fuse {
-    fn exchange(&self, _: Vec<u8>) -> bool {
-        true
-    }
     fn write(&self, _: u64, _: Vec<(PointIx, f64)>) -> bool {
         let count = self.writes.fetch_add(1, SeqCst);
         assert!(count >= self.panics, "the line blew a fuse");
         true
     }
+    fn confine(&self, _: Option<Vec<(PointIx, f64)>>) {}
 }
 
 struct Bench {
@@ -197,7 +194,6 @@ impl Bench {
 
     fn set_up(setup: Setup) -> Self {
         let Setup { panics, drill, durable, set_aside, station: limits } = setup;
-        let authority = Authority::from_seed(&[7; 32]);
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
         let keys = KeyDistributor::new().unwrap();
         let pair = |a, b| {
@@ -211,7 +207,7 @@ impl Bench {
         Ear { opener: station.opener, inbox, heard: Arc::clone(&heard) }.start();
         let writes = Arc::new(AtomicU32::new(0));
         let (mailbox, inbox) = mailbox(LaneLimits::default());
-        let mut plan = plan("physical", &authority);
+        let mut plan = plan("physical");
         if durable {
             plan.device = Arc::new(durably(&plan.device));
         }
@@ -419,7 +415,7 @@ async fn a_twin_shows_the_lanes_of_its_mailbox() {
 fn what_tells_of_the_link_never_overtakes_the_values_received_before() {
     let values = TwinMail::Frame(frame(1, Timestamp(0), 12.0, 50.0));
     let down = TwinMail::LinkDown(crate::LinkDownMail { reason: String::new() });
-    let session = TwinMail::Session(crate::SessionMail { answer: Ok(Vec::new()) });
+    let session = TwinMail::Session(crate::SessionMail::Refused { reason: String::new(), again: true });
     for delivery in [Delivery::Latest, Delivery::Durable] {
         for letter in [&link_up(), &down, &session, &TwinMail::Alive] {
             assert_eq!(letter.lane(delivery), values.lane(delivery), "{letter:?}");

@@ -26,11 +26,14 @@ pub enum Condition {
     Session,
     /// The twin crashed or was given up.
     Supervision,
+    /// The device was confined.
+    Quarantine,
 }
 
 impl Condition {
     /// All of them, in the order in which they appear in a plan.
-    pub const ALL: [Self; 4] = [Self::CommLoss, Self::NotFinite, Self::Session, Self::Supervision];
+    pub const ALL: [Self; 5] =
+        [Self::CommLoss, Self::NotFinite, Self::Session, Self::Supervision, Self::Quarantine];
 
     const fn name(self) -> &'static str {
         match self {
@@ -38,6 +41,7 @@ impl Condition {
             Self::NotFinite => "not-finite",
             Self::Session => "session-refused",
             Self::Supervision => "twin-failure",
+            Self::Quarantine => "quarantined",
         }
     }
 
@@ -47,6 +51,7 @@ impl Condition {
             Self::NotFinite => AlarmSource::NotFinite,
             Self::Session => AlarmSource::Session,
             Self::Supervision => AlarmSource::Supervision,
+            Self::Quarantine => AlarmSource::Quarantine,
         }
     }
 
@@ -56,6 +61,7 @@ impl Condition {
             Self::NotFinite => "check the sensor and its converter",
             Self::Session => "check the device's identity; isolate it if it is not the real one",
             Self::Supervision => "read the log, then restart the twin",
+            Self::Quarantine => "find out who speaks for the device; release it when it is the real one",
         }
     }
 }

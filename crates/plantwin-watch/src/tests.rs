@@ -27,6 +27,8 @@ pub(crate) fn point(name: &str, unit: &str) -> PointSpec {
         stale_after: Duration::from_secs(3),
         noise: 0.005,
         resolution: 0.001,
+        safe: None,
+        safe: None,
         span: Span::default(),
     }
 }

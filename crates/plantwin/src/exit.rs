@@ -26,6 +26,12 @@ pub(crate) fn say(text: fmt::Arguments<'_>) {
 pub(crate) enum Code {
     /// All is well.
     Ok = 0,
+    /// `audit verify`: records are missing in the middle of the trail.
+    Gap = 2,
+    /// `audit verify`: something in the trail is not what was written.
+    Altered = 3,
+    /// `audit verify`: the trail ends before a checkpoint says it did.
+    Truncated = 4,
     /// The command line was wrong.
     Usage = 64,
     /// Something needed cannot be reached: the runtime, an address, a folder.

@@ -96,6 +96,23 @@ fn growth(found: &Found) -> f64 {
     warm.chunk_by(|a, b| a.life == b.life).map(grown).fold(0.0, f64::max)
 }
 
+/// Memory of one life every five minutes, so that a reader can tell a start from a leak.
+fn course(life: &[Sample]) -> String {
+    let mut text = format!("Memory of life {}, MB every 5 min:", life.first().map_or(0, |s| s.life));
+    let mut next = Duration::ZERO;
+    for sample in life.iter().filter(|s| {
+        let due = s.age >= next;
+        if due {
+            next = s.age + Duration::from_mins(5);
+        }
+        due
+    }) {
+        // Writing into memory cannot fail.
+        let _ = write!(text, " {:.0}", sample.rss_kb / 1024.0);
+    }
+    text
+}
+
 /// The report, and whether all limits are kept.
 pub(super) fn markdown(found: &Found) -> (String, bool) {
     let fit = line(&found.samples, found.warm_up);
@@ -128,6 +145,9 @@ pub(super) fn markdown(found: &Found) -> (String, bool) {
             fit.mean / 1024.0,
             fit.hours,
         ));
+    }
+    for life in found.samples.chunk_by(|a, b| a.life == b.life) {
+        line(course(life));
     }
     let (first, last) = (found.samples.first(), found.samples.last());
     let most = |of: fn(&Sample) -> u64| found.samples.iter().map(of).max().unwrap_or(0);

@@ -27,8 +27,12 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const TELL_EVERY: Duration = Duration::from_mins(1);
 const COMMAND_EVERY: Duration = Duration::from_secs(1);
 const GARBAGE_EVERY: Duration = Duration::from_secs(5);
-/// The process is killed and started again this often, and once at least in the middle.
-const KILL_EVERY: Duration = Duration::from_mins(10);
+/// The process is killed and started again this often, and once at least in the middle. Rare, so
+/// that most of a life lies behind its start: tables, pools and the allocator's arenas fill for
+/// minutes, and only what grows after that is a leak.
+const KILL_EVERY: Duration = Duration::from_hours(1);
+/// The start of a life that says nothing about growth, at most; a third of a shorter life.
+const WARM_UP: Duration = Duration::from_mins(15);
 /// Longest wait for a plant to answer, and for its twins to come up.
 const UP_WITHIN: Duration = Duration::from_mins(3);
 
@@ -238,7 +242,7 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
         devices,
         seed,
         hours,
-        warm_up: (kill_every / 4).min(Duration::from_mins(3)),
+        warm_up: (kill_every / 3).min(WARM_UP),
         samples,
         commands,
         troubles,

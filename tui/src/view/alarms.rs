@@ -93,6 +93,7 @@ const fn source_name(source: AlarmSource) -> &'static str {
         AlarmSource::NotFinite => "a value that is no number",
         AlarmSource::Session => "authentication",
         AlarmSource::Supervision => "supervision",
+        AlarmSource::Quarantine => "quarantine",
         AlarmSource::System => "the runtime",
     }
 }

@@ -237,6 +237,7 @@ pub(super) const fn session(session: &SessionView) -> &'static str {
     match session {
         SessionView::None => "none",
         SessionView::Plain => "plain",
+        SessionView::Sealed { .. } => "sealed",
         SessionView::Token { .. } => "token",
         SessionView::Refused { .. } => "refused",
     }

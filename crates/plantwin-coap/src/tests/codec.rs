@@ -25,10 +25,14 @@ fn addresses_are_read_with_scheme_and_default_port() {
         ("[::1]", "[::1]:5683"),
         ("::1", "[::1]:5683"),
     ] {
-        assert_eq!(endpoint(written).as_deref(), Ok(meant), "{written}");
+        assert_eq!(endpoint(written, false).as_deref(), Ok(meant), "{written}");
     }
+    for (written, meant) in [("plc.lab", "plc.lab:5684"), ("coaps://[::1]:99/", "[::1]:99")] {
+        assert_eq!(endpoint(written, true).as_deref(), Ok(meant), "{written}");
+    }
+    assert!(endpoint("coap://plc.lab", true).is_err_and(|e| e.contains("coaps://")));
     for wrong in ["", "coaps://h", "h:0", "h:x", "h:70000", "a/b:1", "coap://"] {
-        assert!(endpoint(wrong).is_err(), "{wrong}");
+        assert!(endpoint(wrong, false).is_err(), "{wrong}");
     }
 }
 
@@ -36,6 +40,9 @@ fn addresses_are_read_with_scheme_and_default_port() {
 fn settings_that_make_no_sense_are_named() {
     let wrong = [
         (path(&[("addr", "coaps://h")]), "addr"),
+        (path(&[("addr", "h"), ("psk_identity", "a")]), "psk_identity"),
+        (path(&[("addr", "h"), ("psk_file", "a")]), "psk_file"),
+        (path(&[("psk_identity", &"x".repeat(129)), ("psk_file", "a")]), "psk_identity"),
         (path(&[("path", "//")]), "path"),
         (path(&[("path", "a/../b")]), "path"),
         (map(path(&[]), 0, "path", "a?b=1"), "path"),
@@ -66,7 +73,8 @@ fn mapped_points_get_their_own_resources_and_the_rest_stays_native() {
     let polled = spec.points.entry(PointIx(2)).or_default();
     polled.insert("path".to_owned(), SettingValue::Text("u".to_owned()));
     polled.insert("observe".to_owned(), SettingValue::Flag(false));
-    let config = Config::new(&"x".into(), &conformance::points(), &spec).expect("good settings");
+    let config =
+        Config::new(&"x".into(), &conformance::points(), &spec, false).expect("good settings");
     let seen: Vec<_> =
         config.resources.iter().map(|r| (r.path.join("/"), r.observe, &r.content)).collect();
     let doc = Content::Points(vec![

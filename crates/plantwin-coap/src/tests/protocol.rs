@@ -1,6 +1,6 @@
 //! The server's state machine, with times that the test makes.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use coap_lite::{
     CoapOption, MessageClass, MessageType, Packet, RequestType, ResponseType,
@@ -14,7 +14,7 @@ use super::support::{hosted, map, path};
 use crate::{
     config,
     message::{self, EXCHANGE_LIFETIME},
-    server::{OBSERVERS, Outgoing, Reply, Server},
+    server::{OBSERVERS, Outgoing, Peer, Reply, Server},
 };
 
 const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 4000);
@@ -37,7 +37,9 @@ impl Bench {
         let mut server = Server::default();
         let (tx, requests) = mpsc::channel(8);
         let traffic = Arc::<Traffic>::default();
-        server.add(&hosted("alpha", spec), 1.0, tx, Arc::clone(&traffic)).expect("good settings");
+        server
+            .add(&hosted("alpha", spec), None, 1.0, tx, Arc::clone(&traffic))
+            .expect("good settings");
         Self { server, requests, traffic, now: Instant::now(), out: Vec::new(), id: 0 }
     }
 
@@ -51,7 +53,7 @@ impl Bench {
         self.send_from(PEER.into(), packet).0
     }
 
-    fn send_from(&mut self, from: SocketAddr, packet: &Packet) -> (Vec<Packet>, Option<u64>) {
+    fn send_from(&mut self, from: Peer, packet: &Packet) -> (Vec<Packet>, Option<u64>) {
         let bytes = message::bytes(packet);
         let ask = self.server.datagram(from, &bytes, self.now, &mut self.out);
         let number = ask.map(|a| {
@@ -224,7 +226,7 @@ fn observers_are_limited_registered_once_and_can_leave() {
 fn a_device_that_is_down_is_silent_and_forgets_its_observers() {
     let mut b = Bench::new();
     let (tx, _kept) = mpsc::channel(8);
-    b.server.add(&hosted("beta", path(&[])), 1.0, tx, Arc::default()).expect("good settings");
+    b.server.add(&hosted("beta", path(&[])), None, 1.0, tx, Arc::default()).expect("good settings");
     b.observe(4000, "alpha");
     let mut put = b.request(RequestType::Put, "alpha/voltage");
     put.payload = b"1".to_vec();
@@ -297,7 +299,7 @@ fn two_devices_cannot_have_the_same_resource() {
     let mut b = Bench::new();
     let (tx, _kept) = mpsc::channel(8);
     let same = hosted("beta", path(&[("path", "alpha")]));
-    let error = b.server.add(&same, 1.0, tx, Arc::default()).expect_err("it is taken");
+    let error = b.server.add(&same, None, 1.0, tx, Arc::default()).expect_err("it is taken");
     assert!(error.to_string().contains("alpha"), "{error}");
 }
 

@@ -41,7 +41,7 @@ pub(super) fn map(mut path: PathSpec, point: u16, key: &str, value: &str) -> Pat
 
 pub(super) fn hosted(name: &str, path: PathSpec) -> HostedDevice {
     let period = Duration::from_millis(50);
-    HostedDevice { device: name.into(), points: conformance::points(), path, period }
+    HostedDevice { sealed: false, device: name.into(), points: conformance::points(), path, period }
 }
 
 pub(super) fn clock() -> Arc<dyn Clock> {
@@ -52,6 +52,7 @@ pub(super) fn clock() -> Arc<dyn Clock> {
 pub(super) fn context(mut path: PathSpec, addr: SocketAddr, limit: Duration) -> LinkContext {
     path.settings.insert("addr".to_owned(), SettingValue::Text(format!("coap://{addr}")));
     LinkContext {
+        sealed: false,
         device: "alpha".into(),
         points: conformance::points(),
         path,
@@ -71,6 +72,15 @@ pub(super) async fn connect(context: LinkContext) -> Connection {
 pub(super) async fn host(listen: Option<SocketAddr>, path: PathSpec) -> (Host, DevicePort) {
     let devices = vec![hosted("alpha", path)];
     let request = HostRequest { listen, hub: None, devices, clock: clock() };
+    let mut host = Coap.host(request).await.unwrap_or_else(|e| panic!("failed to {e}"));
+    let port = host.devices.remove(0);
+    (host, port)
+}
+
+/// Plays a sealed `alpha`.
+pub(super) async fn host_sealed(path: PathSpec) -> (Host, DevicePort) {
+    let devices = vec![HostedDevice { sealed: true, ..hosted("alpha", path) }];
+    let request = HostRequest { listen: None, hub: None, devices, clock: clock() };
     let mut host = Coap.host(request).await.unwrap_or_else(|e| panic!("failed to {e}"));
     let port = host.devices.remove(0);
     (host, port)

@@ -11,6 +11,8 @@ mod wire;
 
 use std::{
     collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU16, Ordering},
@@ -24,7 +26,7 @@ use futures_util::{
 };
 use plantwin_adapter::{LinkError, Tasks, Traffic};
 use tokio::{
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
     sync::{Notify, oneshot, watch},
     time::timeout,
 };
@@ -137,22 +139,33 @@ struct Place {
     opening: Option<WeakShared<Opening>>,
 }
 
+/// An endpoint, and the addresses that it may have: a link never uses a connection that was made
+/// under another list than its own.
+type PlaceKey = (String, Vec<IpAddr>);
+
 /// All buses by endpoint.
 #[derive(Default)]
-pub(crate) struct Buses(Mutex<HashMap<String, Place>>);
+pub(crate) struct Buses(Mutex<HashMap<PlaceKey, Place>>);
 
 impl Buses {
-    /// The bus to `endpoint`, opened within `limit` if it is not open.
-    pub(crate) async fn get(&self, endpoint: &str, limit: Duration) -> Result<Arc<Bus>, LinkError> {
+    /// The bus to `endpoint`, opened within `limit` if it is not open, at one of the addresses
+    /// `allow` (any, if there are none).
+    pub(crate) async fn get(
+        &self,
+        endpoint: &str,
+        allow: &[IpAddr],
+        limit: Duration,
+    ) -> Result<Arc<Bus>, LinkError> {
+        let key: PlaceKey = (endpoint.to_owned(), allow.to_vec());
         let opening: Shared<Opening> = {
             let mut places = self.places();
             // Forgets the addresses that nobody uses any more.
-            places.retain(|name, place| {
-                name == endpoint
+            places.retain(|other, place| {
+                *other == key
                     || place.bus.strong_count() > 0
                     || place.opening.as_ref().is_some_and(|o| o.upgrade().is_some())
             });
-            let place = places.entry(endpoint.to_owned()).or_default();
+            let place = places.entry(key.clone()).or_default();
             if let Some(bus) = place.bus.upgrade().filter(|bus| bus.is_open()) {
                 return Ok(bus);
             }
@@ -160,30 +173,33 @@ impl Buses {
             if let Some(joined) = joined.filter(|o| o.peek().is_none()) {
                 joined
             } else {
-                let new = open(endpoint.to_owned(), limit).boxed().shared();
+                let new = open(key.clone(), limit).boxed().shared();
                 place.opening = new.downgrade();
                 new
             }
         };
         let bus = opening.await?;
-        if let Some(place) = self.places().get_mut(endpoint) {
+        if let Some(place) = self.places().get_mut(&key) {
             place.bus = Arc::downgrade(&bus);
         }
         Ok(bus)
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<String, Place>> {
+    fn places(&self) -> MutexGuard<'_, HashMap<PlaceKey, Place>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn open(endpoint: String, limit: Duration) -> Result<Arc<Bus>, LinkError> {
+async fn open((endpoint, allow): PlaceKey, limit: Duration) -> Result<Arc<Bus>, LinkError> {
     let fail = |error: std::io::Error| LinkError::Unreachable {
         endpoint: endpoint.clone(),
         cause: error.to_string().to_lowercase(),
     };
     let connecting = async {
-        let stream = TcpStream::connect(&endpoint).await?;
+        let resolved: Vec<SocketAddr> = lookup_host(&endpoint).await?.collect();
+        let stream = TcpStream::connect(&*permitted(resolved, &allow)?).await?;
+        // The same question to the connection itself, whatever became of the list on the way.
+        permitted(vec![stream.peer_addr()?], &allow)?;
         // Requests are small and each waits for its answer: Nagle would only delay them.
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -192,4 +208,21 @@ async fn open(endpoint: String, limit: Duration) -> Result<Arc<Bus>, LinkError> 
         || LinkError::Timeout { endpoint: endpoint.clone(), millis: limit.as_millis() as u64 };
     let stream = timeout(limit, connecting).await.map_err(|_| late())?.map_err(fail)?;
     Ok(Bus::start(endpoint, stream))
+}
+
+/// Those of the addresses that may be used; the error names the others.
+fn permitted(found: Vec<SocketAddr>, allow: &[IpAddr]) -> io::Result<Vec<SocketAddr>> {
+    let text = |all: &mut dyn Iterator<Item = IpAddr>| {
+        all.map(|ip| ip.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let seen = text(&mut found.iter().map(SocketAddr::ip));
+    let may = |address: &SocketAddr| allow.contains(&address.ip().to_canonical());
+    let usable: Vec<SocketAddr> =
+        found.into_iter().filter(|a| allow.is_empty() || may(a)).collect();
+    if usable.is_empty() && !allow.is_empty() {
+        let allowed = text(&mut allow.iter().copied());
+        let why = format!("it is at {seen}, which is not among the addresses allowed: {allowed}");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok(usable)
 }

@@ -85,8 +85,11 @@ impl Wire {
                 a.hold_until.map_or(end, |hold| hold.min(end))
             });
             let wake = timers.chain(granted).min();
-            // All three can be dropped half-way without losing anything.
+            // All three can be dropped half-way without losing anything. What has come is looked at
+            // first, so that an answer counts which came before its time was over; it cannot hold
+            // up the others, because times and turns are looked at in each round.
             tokio::select! {
+                biased;
                 read = self.stream.read_buf(&mut buffer) => {
                     match read {
                         Ok(0) => return Err(LinkError::Closed("the other side hung up".to_owned())),

@@ -231,6 +231,7 @@ async fn session_parts_out_of_order_are_refused_and_old_exchanges_give_way() {
 #[tokio::test]
 async fn a_link_finds_its_device_by_name_and_nobody_else_s() {
     let device = |name: &str, settings: &[(&str, i64)]| HostedDevice {
+        sealed: false,
         device: name.into(),
         points: conformance::points(),
         path: path(settings),
@@ -275,6 +276,7 @@ async fn many_points_are_read_in_several_requests_of_one_measurement() {
         super::support::map(p, n, "format", text)
     });
     let device = HostedDevice {
+        sealed: false,
         device: "alpha".into(),
         points: points.clone().into(),
         path: spec.clone(),

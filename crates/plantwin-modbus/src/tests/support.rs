@@ -59,6 +59,7 @@ pub(super) fn clock() -> Arc<dyn Clock> {
 pub(super) fn context(mut path: PathSpec, addr: SocketAddr, period: Duration) -> LinkContext {
     path.settings.insert("addr".to_owned(), SettingValue::Text(addr.to_string()));
     LinkContext {
+        sealed: false,
         device: "alpha".into(),
         points: conformance::points(),
         path,
@@ -77,8 +78,13 @@ pub(super) async fn connect(protocol: &Modbus, context: LinkContext) -> Connecti
 /// Plays `alpha`.
 pub(super) async fn host(path: PathSpec) -> (Host, DevicePort) {
     let period = Duration::from_millis(50);
-    let device =
-        HostedDevice { device: "alpha".into(), points: conformance::points(), path, period };
+    let device = HostedDevice {
+        sealed: false,
+        device: "alpha".into(),
+        points: conformance::points(),
+        path,
+        period,
+    };
     let request = HostRequest { listen: None, hub: None, devices: vec![device], clock: clock() };
     let host = Modbus::default().host(request).await;
     let mut host = host.unwrap_or_else(|e| panic!("failed to {e}"));

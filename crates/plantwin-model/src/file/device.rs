@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Catalog, DEVICE_LIMIT, Simulate,
+    Catalog, DEVICE_LIMIT, Simulate, conduit,
     item::Item,
     path,
     property::{find_point, inside},
@@ -21,7 +21,7 @@ use super::{
     upkeep,
     zone::Zones,
 };
-use crate::{Delivery, DeviceIx, DeviceSpec, Mode, Span, Unit, ZoneIx};
+use crate::{Delivery, DeviceIx, DeviceSpec, Identity, Mode, Span, Unit, ZoneIx};
 
 /// Shortest and longest report period.
 pub(super) const PERIOD: (Duration, Duration) =
@@ -144,6 +144,12 @@ fn device(
     let modes = [("simulated", Mode::Simulated), ("physical", Mode::Physical)];
     let mode = table.get("mode").and_then(|i| i.choice(&modes));
     out.mode = forced.or(mode).unwrap_or(Mode::Simulated);
+    let identities = [("native", Identity::Native), ("plain", Identity::Plain)];
+    let identity = table.get("identity").and_then(|i| i.choice(&identities));
+    let identity = identity.unwrap_or(match out.mode {
+        Mode::Simulated => Identity::Simulated,
+        Mode::Physical => Identity::Plain,
+    });
     out.delivery = upkeep::delivery(&table).unwrap_or(common.delivery);
     let period = table.get("period").and_then(|i| i.duration(PERIOD.0, PERIOD.1));
     let period = period.unwrap_or(common.period);
@@ -157,7 +163,10 @@ fn device(
         Some(joules)
     });
     let (starts, params) = (table.map("start"), table.map("param"));
-    let paths = path::paths(&table, out.mode, out.delivery, common.catalog, out.kind.as_deref());
+    let paths = path::paths(&table, out.mode, out.delivery, common, out.kind.as_deref());
+    let (paths, via): (Vec<_>, Vec<_>) = paths.into_iter().unzip();
+    let places = via;
+    let via = places.iter().map(|v| v.map(|(zone, _)| zone)).collect();
     let protocols: Vec<&str> = common.catalog.protocols.iter().map(|p| p.name).collect();
     table.close_with(&protocols);
     let (Some(kind), Some(zone)) = (&out.kind, out.zone) else { return out };
@@ -167,15 +176,22 @@ fn device(
         kind: types.for_period(kind, period),
         zone,
         mode: out.mode,
+        identity,
         period,
         start: kind.kind.points.iter().map(|p| p.start).collect(),
         params: kind.kind.model.iter().flat_map(|m| &m.params).map(|p| p.value).collect(),
         paths,
+        via,
         delivery: out.delivery,
         budget_joules: budget,
         energy_profile: energy.unwrap_or_else(|| kind.kind.energy_profile.clone()),
         span: table.span,
     };
+    for (path, place) in spec.paths.iter().zip(places) {
+        if let Some(place) = place {
+            conduit::check_path(&table, common.zones, &spec, path.protocol, place);
+        }
+    }
     for start in starts {
         set_start(&mut spec, kind, &start, start.key);
     }

@@ -101,6 +101,12 @@ fn conduit(table: &Table, devices: &Devices, zones: &Zones, from: usize, to: usi
     }
     let (giving, taking) = (&zones.list[from_zone.index()], &zones.list[to_zone.index()]);
     let message = format!("no conduit lets zone `{}` receive from zone `{}`", taking.id, giving.id);
+    let both = |c: &&crate::ConduitSpec| (c.from, c.to) == (from_zone, to_zone);
+    if let Some(conduit) = zones.conduits.iter().find(both) {
+        let help = format!("add \"read\" to the actions of the conduit at line {}", conduit.line);
+        table.scope.error_help(table.span, "no-conduit", message, help);
+        return;
+    }
     let mut peers: Vec<_> =
         giving.peers.iter().take(4).map(|p| format!("\"{}\"", zones.list[p.index()].id)).collect();
     if giving.peers.len() > 4 {

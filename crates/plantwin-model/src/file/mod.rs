@@ -18,6 +18,7 @@
 //! ```
 
 mod address;
+mod conduit;
 mod device;
 mod flow;
 mod item;
@@ -26,6 +27,7 @@ mod northbound;
 mod parse;
 mod path;
 mod plant;
+mod policy;
 mod property;
 mod quantity;
 mod report;

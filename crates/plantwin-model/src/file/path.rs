@@ -6,24 +6,27 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Catalog, item::Item, property::find_point, quantity::quoted, suggest::suggest, table::Table,
-    twin::ReadType,
+    Catalog, device::Common, item::Item, property::find_point, quantity::quoted, suggest::suggest,
+    table::Table, twin::ReadType,
 };
 use crate::{
     Delivery, Mode, PathSpec, ProtocolSchema, SettingKind, SettingSchema, SettingValue, Span,
+    ZoneIx,
 };
 
 /// Where the settings of a path stand in the file, by key.
 pub(super) type Places<'t> = BTreeMap<&'t str, Span>;
 
-/// Reads the paths of a device in order of preference.
+/// Reads the paths of a device in order of preference, each with the zone that it goes
+/// through and where that is said.
 pub(super) fn paths(
     device: &Table,
     mode: Mode,
     delivery: Delivery,
-    catalog: &Catalog,
+    common: &Common,
     kind: Option<&ReadType>,
-) -> Vec<PathSpec> {
+) -> Vec<(PathSpec, Option<(ZoneIx, Span)>)> {
+    let catalog = common.catalog;
     let schema = |name: &str| schema(catalog, name);
     let tables: Vec<(&ProtocolSchema, Item)> =
         device.entries().iter().filter_map(|i| Some((schema(i.key)?, *i))).collect();
@@ -65,7 +68,9 @@ pub(super) fn paths(
     for (protocol, span) in order {
         let item = tables.iter().find(|(p, _)| p.name == protocol.name).map(|(_, item)| item);
         let table = item.and_then(|i| i.table(device.path(protocol.name)));
-        out.push(path(device, protocol, span, table.as_ref(), (mode, delivery), kind));
+        let via = table.as_ref().and_then(|t| t.get("via"));
+        let via = via.and_then(|i| Some((common.zones.find(&i, i.text()?)?, i.span)));
+        out.push((path(device, protocol, span, table.as_ref(), (mode, delivery), kind), via));
     }
     out
 }

@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use super::{
-    Catalog, ReadOptions, address,
+    Catalog, ReadOptions, address, conduit,
     device::{Common, Devices, PERIOD},
     flow,
     model::STEP,
     northbound,
     parse::Scope,
-    path,
+    path, policy,
     quantity::show,
     scenario,
     table::Table,
@@ -76,7 +76,8 @@ pub(super) fn read(
     }
     let default = SupervisionSpec::default();
     let supervision = upkeep::supervision(&root, &default).unwrap_or(default);
-    let zones = Zones::read(&root, &supervision);
+    let mut zones = Zones::read(&root, &supervision);
+    conduit::read(&root, &mut zones, catalog);
     types.read_inline(&root);
     let common = Common { catalog, zones: &zones, period, delivery, simulate: &options.simulate };
     let mut devices = Devices::read(&root, &common, types);
@@ -89,6 +90,7 @@ pub(super) fn read(
     let scenario = scenario::read(&root, &devices);
     let listen = path::listen(&root, catalog);
     let spool = upkeep::spool(&root);
+    let policy = policy::read(&root, &devices, &zones);
     let northbound = northbound::read(&root, catalog);
     northbound::check(&root, &devices);
     root.close();
@@ -109,6 +111,8 @@ pub(super) fn read(
         variant,
         variants,
         zones: zones.list,
+        policy,
+        conduits: zones.conduits,
         devices: devices.into_iter().map(std::sync::Arc::new).collect(),
         flows,
         scenario,

@@ -20,7 +20,7 @@ pub(super) const PARTS_LIMIT: usize = 1000;
 const DAY: Duration = Duration::from_hours(24);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-const ROLES: &[(&str, Role)] = &[
+pub(super) const ROLES: &[(&str, Role)] = &[
     ("viewer", Role::Viewer),
     ("operator", Role::Operator),
     ("engineer", Role::Engineer),
@@ -70,6 +70,7 @@ fn point(name: &str, table: &Table) -> Option<(PointSpec, bool)> {
     let (start, access) = (table.get("start"), table.get("access"));
     let (stale, noise, resolution) =
         (table.get("stale_after"), table.get("noise"), table.get("resolution"));
+    let safe = table.get("safe");
     table.close();
     let access = match access {
         Some(i) => i.choice(&[("r", Access::Read), ("rw", Access::ReadWrite)]),
@@ -90,6 +91,15 @@ fn point(name: &str, table: &Table) -> Option<(PointSpec, bool)> {
         }
         (None, range) => range.map(|(low, high)| 0.0_f64.clamp(low, high)),
     };
+    let safe = safe.map(|i| {
+        if access == Some(Access::Read) {
+            let message =
+                format!("point `{}` cannot be written, so it has no safe state", quoted(name));
+            let help = "give it access = \"rw\" if it is a setpoint, or leave `safe` out";
+            i.scope.error_help(i.key_span, "not-writable", message, help.to_owned());
+        }
+        i.quantity(&unit).filter(|v| range.is_none_or(|r| inside(&i, *v, r, name)))
+    });
     let spec = PointSpec {
         name: name.into(),
         title,
@@ -100,6 +110,10 @@ fn point(name: &str, table: &Table) -> Option<(PointSpec, bool)> {
         stale_after: stale_after.unwrap_or(Some(Duration::from_secs(3)))?,
         noise: noise?,
         resolution: resolution?,
+        safe: match safe {
+            Some(safe) => Some(safe?),
+            None => None,
+        },
         unit,
         span: table.span,
     };

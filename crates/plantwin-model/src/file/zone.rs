@@ -1,21 +1,25 @@
-//! Zones and the conduits between them.
+//! Zones, and the short form of conduits between them.
 //!
-//! Absent: what a conduit lets through (the policy of the runtime).
+//! Absent: the long form (see [`super::conduit`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::{quantity::quoted, suggest::suggest, table::Table, upkeep};
-use crate::{SupervisionSpec, ZoneIx, ZoneSpec};
+use crate::{Action, Actions, ConduitSpec, PlainRule, SupervisionSpec, ZoneIx, ZoneSpec};
 
 /// Most zones of one plant.
 const ZONE_LIMIT: usize = 10_000;
+
+/// Words for the treatment of devices without keys.
+const PLAIN: &[(&str, PlainRule)] =
+    &[("allow", PlainRule::Allow), ("confine", PlainRule::Confine), ("refuse", PlainRule::Refuse)];
 
 /// The zones of a plant while it is read.
 #[derive(Default)]
 pub(super) struct Zones {
     pub(super) list: Vec<ZoneSpec>,
     by_name: HashMap<String, ZoneIx>,
-    conduits: HashSet<(ZoneIx, ZoneIx)>,
+    pub(super) conduits: Vec<ConduitSpec>,
 }
 
 impl Zones {
@@ -35,10 +39,14 @@ impl Zones {
             item.name(true);
             let table = item.table(root.path(&format!("zone.{}", item.key)));
             let title = table.as_ref().map(|t| t.text_or("title", item.key)).unwrap_or_default();
+            let sl_t = table.as_ref().and_then(|t| t.get("sl_t")?.integer(0, 4)).unwrap_or(0);
+            let plain = table.as_ref().and_then(|t| t.get("plain")?.choice(PLAIN));
             zones.list.push(ZoneSpec {
                 id: item.key.into(),
                 title,
                 peers: Vec::new(),
+                sl_t: sl_t as u8,
+                plain: plain.unwrap_or_default(),
                 supervision: table.as_ref().and_then(|t| upkeep::supervision(t, plant)),
             });
             if let Some(table) = table {
@@ -52,8 +60,17 @@ impl Zones {
                 let Some(peer) = zones.find(&item, name) else { continue };
                 if peer == ix {
                     item.error("bad-value", format!("zone `{}` lists itself", quoted(name)));
-                } else if zones.conduits.insert((ix, peer)) {
+                } else if !zones.list[ix.index()].peers.contains(&peer) {
                     zones.list[ix.index()].peers.push(peer);
+                    zones.conduits.push(ConduitSpec {
+                        from: ix,
+                        to: peer,
+                        protocols: None,
+                        actions: Actions::ALL,
+                        max_rate: None,
+                        line: item.scope.report.line(&item.scope.file, item.span.start),
+                        span: item.span,
+                    });
                 } else {
                     item.error(
                         "duplicate-name",
@@ -81,8 +98,8 @@ impl Zones {
         found
     }
 
-    /// Whether `to` may receive from `from`.
+    /// Whether a flow may go from `from` to `to`.
     pub(super) fn joined(&self, from: ZoneIx, to: ZoneIx) -> bool {
-        from == to || self.conduits.contains(&(from, to))
+        from == to || self.conduits.iter().any(|c| c.carries(from, to, None, Action::Read))
     }
 }

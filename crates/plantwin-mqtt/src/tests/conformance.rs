@@ -38,3 +38,14 @@ async fn own_topics_for_writes_and_pointers_into_the_data_conform() {
     }
     conformance::run(&Mqtt, kit).await;
 }
+
+#[tokio::test]
+async fn sealed_devices_conform_with_either_quality_of_service() {
+    for qos in [0, 1] {
+        let mut kit = Kit { sealed: true, ..kit() };
+        for path in &mut kit.paths {
+            path.settings.insert("qos".to_owned(), SettingValue::Integer(qos));
+        }
+        conformance::run(&Mqtt, kit).await;
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Where they are not installed the tests say so and pass, except under `CI=true`.
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use plantwin_adapter::{LinkEvent, PointWrite};
 use plantwin_model::PointIx;
@@ -35,6 +35,11 @@ pub(super) struct Mosquitto {
 
 impl Mosquitto {
     pub(super) async fn start() -> Self {
+        Self::start_with(|_| "allow_anonymous true\n".to_owned()).await
+    }
+
+    /// Starts it with further lines of configuration, for which files may be put into the folder.
+    pub(super) async fn start_with(more: impl Fn(&Path) -> String) -> Self {
         // Another process may take the port between our release and its bind: try again.
         for _ in 0..5 {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -44,8 +49,9 @@ impl Mosquitto {
             let (port, at) = (address.port(), folder.path().display());
             // The user matters only to root, as whom it could not write into the folder otherwise.
             let config = format!(
-                "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n\
-                 max_queued_messages 0\npersistence true\npersistence_location {at}/\n"
+                "listener {port} 127.0.0.1\nuser root\nmax_queued_messages 0\n\
+                 persistence true\npersistence_location {at}/\n{}",
+                more(folder.path())
             );
             std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
             if let Some(child) = Self::spawn(address, &folder).await {

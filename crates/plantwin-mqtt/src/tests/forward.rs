@@ -23,7 +23,7 @@ use crate::Mqtt;
 const COUNT: usize = 1000;
 const WINDOW: u16 = 100;
 
-async fn try_forward(
+pub(super) async fn try_forward(
     address: SocketAddr,
     settings: &[(&str, &str)],
 ) -> Result<Outbound, LinkError> {
@@ -40,7 +40,7 @@ async fn forward(address: SocketAddr) -> Outbound {
     try_forward(address, &[]).await.unwrap()
 }
 
-fn record(n: usize) -> ForwardRecord {
+pub(super) fn record(n: usize) -> ForwardRecord {
     ForwardRecord { device: "tank1".into(), body: format!(r#"{{"n":{n}}}"#).into_bytes() }
 }
 

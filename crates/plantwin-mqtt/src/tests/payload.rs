@@ -132,7 +132,7 @@ fn writes_are_bare_numbers() {
 }
 
 fn topics(path: &PathSpec) -> Topics {
-    Config::read(&DeviceId::from("dev"), &points(), path, Some("h:1")).unwrap().topics
+    Config::read(&DeviceId::from("dev"), &points(), path, Some("h:1"), false).unwrap().topics
 }
 
 /// What the link reads of what the device writes, by point.

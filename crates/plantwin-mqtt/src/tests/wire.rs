@@ -103,6 +103,7 @@ async fn what_a_broker_retained_is_stale_unless_it_says_itself_that_it_is_young(
     let link = |mut path: plantwin_model::PathSpec| {
         path.settings.insert("addr".to_owned(), super::value(&hub.address.to_string()));
         let context = plantwin_adapter::LinkContext {
+            sealed: false,
             device: "dev".into(),
             points: plantwin_adapter::conformance::points(),
             path,
@@ -262,6 +263,7 @@ async fn five_hundred_devices_join_one_broker_and_are_told_apart() {
     const COUNT: usize = 500;
     let hub = hub().await;
     let named = |ix: usize| plantwin_adapter::HostedDevice {
+        sealed: false,
         device: format!("dev{ix}").as_str().into(),
         points: plantwin_adapter::conformance::points(),
         path: path(&[], &[]),

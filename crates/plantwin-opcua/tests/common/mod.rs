@@ -33,6 +33,7 @@ pub(crate) fn path(settings: &[(&str, &str)], nodes: &[(u16, &str)]) -> PathSpec
 /// A request to play devices with the kit's points.
 pub(crate) fn request(devices: &[(&str, PathSpec)]) -> HostRequest {
     let device = |(name, path): &(&str, PathSpec)| HostedDevice {
+        sealed: false,
         device: DeviceId::from(*name),
         points: conformance::points(),
         path: path.clone(),
@@ -44,6 +45,18 @@ pub(crate) fn request(devices: &[(&str, PathSpec)]) -> HostRequest {
         devices: devices.iter().map(device).collect(),
         clock: Arc::new(SystemClock::new(1.0)),
     }
+}
+
+/// A request to play one sealed device.
+pub(crate) fn sealed_request(name: &str, path: PathSpec) -> HostRequest {
+    let mut request = request(&[(name, path)]);
+    request.devices[0].sealed = true;
+    request
+}
+
+/// Plays what is asked for.
+pub(crate) async fn host_of(request: HostRequest) -> Host {
+    OpcUa::new().host(request).await.expect("the server starts")
 }
 
 /// Plays one device.
@@ -58,6 +71,7 @@ pub(crate) fn context(name: &str, path: &PathSpec, address: SocketAddr) -> LinkC
         .entry("addr".to_owned())
         .or_insert_with(|| SettingValue::Text(address.to_string()));
     LinkContext {
+        sealed: false,
         device: DeviceId::from(name),
         points: conformance::points(),
         path,

@@ -27,7 +27,7 @@ use plantwin_model::{
     PlantSpec, PlantView, TwinState,
     file::{Catalog, ReadOptions, read_plant},
 };
-use plantwin_runtime::{RunRequest, RunningPlant};
+use plantwin_runtime::{KeySource, RunRequest, RunningPlant};
 
 use fleet::{REGISTERS, Report, hangs};
 use watch::Watch;
@@ -228,6 +228,7 @@ fn run(measure: Duration, devices: usize, keeps: bool) {
         plant: plant(&ports),
         registry: Registry::new().with(Modbus::default()),
         data,
+        key: KeySource::Plain,
         speed: 1.0,
     };
     let running = RunningPlant::start(request).expect("the plant starts");

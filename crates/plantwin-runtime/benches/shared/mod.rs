@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use plantwin_adapter::{Frame, Sample, SystemClock, TrafficSnapshot};
-use plantwin_authority::Authority;
 use plantwin_model::{
     Clock, DeviceId, DeviceIx, DeviceSpec, PlantSpec, PointIx, ProtocolSchema, Quality,
     file::{Catalog, ReadOptions, read_plant},
@@ -70,11 +69,9 @@ impl plantwin_model::file::TypeSource for Tank {
 /// Seats all twins of a plant; a drill may make them crash.
 pub(crate) fn settle(spec: PlantSpec, drill: Option<Arc<dyn Drill>>) -> (Colony, Arc<dyn Clock>) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
-    let authority = Authority::generate().expect("randomness");
     let colony = Colony::start(ColonyRequest {
         plant: Arc::new(spec),
         clock: Arc::clone(&clock),
-        verifier: Arc::new(authority.verifier("bench")),
         restored: Restored::default(),
         aside_key: Secret::random().expect("randomness"),
         endpoints: vec![],
@@ -117,6 +114,7 @@ pub(crate) fn frame(sequence: u64, points: usize, clock: &Arc<dyn Clock>) -> Twi
         },
         traffic: TrafficSnapshot { up_bytes: 64, up_packets: 1, ..TrafficSnapshot::default() },
         receipt: None,
+        origin: vec![],
     })
 }
 

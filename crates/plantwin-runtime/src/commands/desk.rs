@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc::SyncSender},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use futures_util::future::BoxFuture;
@@ -21,9 +21,9 @@ use super::{
 use crate::{
     keeper::Keeper,
     line::{LineOrder, SendGate},
+    router::Reply,
 };
 
-type Reply = SyncSender<Outcome>;
 /// The lines' ends, by device.
 type Lines = Vec<Option<mpsc::Sender<LineOrder>>>;
 
@@ -94,6 +94,19 @@ impl CommandDesk {
         self.run(|core, _, out| core.ask(ask, out));
     }
 
+    /// Whether this very command, not another of the same key, is open or remembered.
+    pub(crate) fn knows(
+        &self,
+        key: CommandKey,
+        device: &DeviceSpec,
+        writes: &[(PointIx, f64)],
+    ) -> bool {
+        let points = &device.kind.points;
+        let named = |&(ix, value): &(PointIx, f64)| (points[ix.index()].name.to_string(), value);
+        let writes: Vec<_> = writes.iter().map(named).collect();
+        self.core().knows(key, &device.id, &writes)
+    }
+
     /// A twin's outcome; `false` if it is not that of a command.
     pub(crate) fn outcome(self: &Arc<Self>, ticket: u64, outcome: &Outcome) -> bool {
         if ticket & TICKET_BIT == 0 {
@@ -147,10 +160,7 @@ impl CommandDesk {
                         let _ = gate.send(allowed);
                     }
                 }
-                Output::Reply(reply, outcome) => {
-                    // Whoever asked may have gone away.
-                    let _ = reply.try_send(outcome);
-                }
+                Output::Reply(reply, outcome) => reply.tell(outcome),
             }
         }
     }

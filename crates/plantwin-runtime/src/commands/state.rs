@@ -138,6 +138,17 @@ impl<R> Commands<R> {
         (self.open.len(), self.watched.values().map(Vec::len).sum())
     }
 
+    /// Whether this very command is open or remembered.
+    pub(crate) fn knows(
+        &self,
+        key: CommandKey,
+        device: &plantwin_model::DeviceId,
+        writes: &[(String, f64)],
+    ) -> bool {
+        let known = self.by_key.get(&key).map(|command| &command.intent);
+        known.is_some_and(|intent| intent.device == *device && intent.writes == writes)
+    }
+
     /// Somebody asks.
     pub(crate) fn ask(&mut self, ask: Ask<R>, out: &mut Vec<Output<R>>) {
         if let Some(known) = self.by_key.get_mut(&ask.intent.key) {

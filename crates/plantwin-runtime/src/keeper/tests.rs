@@ -50,6 +50,8 @@ fn telemetry(n: u64) -> TelemetryRecord {
         received: Timestamp::from_millis(1_000),
         missing: 0,
         points: vec![PointRecord {
+            unit: None,
+            origin: None,
             name: "level".to_owned(),
             value: Some(n as f64),
             quality: Quality::Good,

@@ -16,10 +16,17 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use plantwin_adapter::{Connection, Control, LinkError, PointWrite};
-use plantwin_model::PointIx;
-use plantwin_twin::{SessionMail, TwinMail, WriteError, WrittenMail};
+use plantwin_authority::{
+    native::{NativeAnswer, NativeRequest},
+    pws::Purpose,
+};
+use plantwin_model::{Clock, PointIx};
+use plantwin_twin::{TwinMail, WriteError, WrittenMail};
 
-use super::{SendGate, TIMEOUT};
+use super::{
+    SendGate, TIMEOUT,
+    session::{self, Keys},
+};
 use crate::guardian::text_of;
 
 /// Longest wait for the device's answer: more than the adapter is given, which tells the better
@@ -38,46 +45,61 @@ struct Pending {
     sent: Arc<AtomicBool>,
 }
 
+/// The way to the device over one connection: in the open, or sealed.
+pub(super) struct Way {
+    control: Arc<dyn Control>,
+    endpoint: String,
+    keys: Option<Keys>,
+    layout: [u8; 8],
+}
+
+impl Way {
+    /// Over `connection`, sealed if there are keys.
+    pub(super) fn to(connection: &Connection, keys: Option<Keys>, layout: [u8; 8]) -> Self {
+        let control = Arc::clone(&connection.control);
+        Self { control, endpoint: connection.endpoint.clone(), keys, layout }
+    }
+}
+
 /// The requests of one line.
-#[derive(Default)]
 pub(super) struct Errands {
     running: FuturesUnordered<BoxFuture<'static, (u64, TwinMail)>>,
     writes: Vec<Pending>,
     next: u64,
     /// Panics of adapters.
     panics: Arc<AtomicU64>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Errands {
-    pub(super) fn new(panics: Arc<AtomicU64>) -> Self {
-        Self { panics, ..Self::default() }
+    pub(super) fn new(panics: Arc<AtomicU64>, clock: Arc<dyn Clock>) -> Self {
+        let running = FuturesUnordered::new();
+        Self { running, writes: Vec::new(), next: 0, panics, clock }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()
     }
 
-    /// Sends session bytes; the answer instead if it cannot be now.
-    pub(super) fn exchange(&mut self, connection: &Connection, bytes: Vec<u8>) -> Option<TwinMail> {
-        if self.running.len() >= UNDER_WAY {
-            return Some(no_answer(TOO_MANY));
-        }
-        let errand = self.number();
-        let control = Arc::clone(&connection.control);
-        let endpoint = connection.endpoint.clone();
-        let panics = Arc::clone(&self.panics);
-        self.running.push(Box::pin(async move {
-            let answer = guarded(async { control.exchange(bytes).await }, &endpoint, &panics).await;
-            let answer = answer.map_err(|e| format!("failed to {e}"));
-            (errand, TwinMail::Session(SessionMail { answer }))
-        }));
-        None
+    /// Brings a device to its safe state as far as it listens. Nobody waits for the outcome, so
+    /// it is logged.
+    pub(super) fn make_safe(&mut self, way: Way, writes: Vec<(PointIx, f64)>) {
+        let (panics, clock) = (Arc::clone(&self.panics), Arc::clone(&self.clock));
+        tokio::spawn(async move {
+            let result = send(&way, Purpose::Safety, writes, &*clock, &panics).await;
+            match result {
+                Ok(()) => tracing::warn!(endpoint = way.endpoint, "the device is in its safe state"),
+                Err(error) => {
+                    tracing::error!(endpoint = way.endpoint, "safe state not confirmed: {error}");
+                }
+            }
+        });
     }
 
     /// Writes points; the answer instead if it cannot be now.
     pub(super) fn write(
         &mut self,
-        connection: &Connection,
+        way: Way,
         gate: Option<Arc<dyn SendGate>>,
         key: u64,
         writes: Vec<(PointIx, f64)>,
@@ -88,14 +110,12 @@ impl Errands {
         let errand = self.number();
         let sent = Arc::new(AtomicBool::new(false));
         self.writes.push(Pending { errand, key, sent: Arc::clone(&sent) });
-        let control = Arc::clone(&connection.control);
-        let endpoint = connection.endpoint.clone();
-        let panics = Arc::clone(&self.panics);
+        let (panics, clock) = (Arc::clone(&self.panics), Arc::clone(&self.clock));
         self.running.push(Box::pin(async move {
             let result = match pass(gate, key).await {
                 Ok(()) => {
                     sent.store(true, Relaxed);
-                    send(&*control, writes, &endpoint, &panics).await
+                    send(&way, Purpose::Command, writes, &*clock, &panics).await
                 }
                 Err(reason) => Err(WriteError::NotSent(reason)),
             };
@@ -144,21 +164,36 @@ async fn pass(gate: Option<Arc<dyn SendGate>>, key: u64) -> Result<(), String> {
 }
 
 async fn send(
-    control: &dyn Control,
+    way: &Way,
+    purpose: Purpose,
     writes: Vec<(PointIx, f64)>,
-    endpoint: &str,
+    clock: &dyn Clock,
     panics: &AtomicU64,
 ) -> Result<(), WriteError> {
-    let writes = writes.into_iter().map(|(point, value)| PointWrite { point, value }).collect();
-    let result = guarded(async { control.write(writes).await }, endpoint, panics).await;
-    result.map_err(|error| {
-        let reason = format!("failed to {error}");
-        match error {
-            LinkError::Refused(_) | LinkError::Unsupported(_) => WriteError::Refused(reason),
-            // Whatever else happened, some of it may have reached the device.
-            _ => WriteError::Unknown(reason),
-        }
-    })
+    let Some(keys) = &way.keys else {
+        let writes = writes.into_iter().map(|(point, value)| PointWrite { point, value }).collect();
+        let sent = guarded(async { way.control.write(writes).await }, &way.endpoint, panics).await;
+        return sent.map_err(outcome);
+    };
+    let request = NativeRequest::Write { layout: way.layout, writes };
+    let (number, bytes) =
+        session::sealed(keys, purpose, &request, clock.now()).map_err(WriteError::NotSent)?;
+    let answer = guarded(async { way.control.exchange(bytes).await }, &way.endpoint, panics).await;
+    let answer = answer.map_err(outcome)?;
+    match session::opened(keys, number, &answer, clock.now()).map_err(WriteError::Unknown)? {
+        NativeAnswer::Done => Ok(()),
+        NativeAnswer::Refused(reason) => Err(WriteError::Refused(reason)),
+    }
+}
+
+/// What a write came to that the adapter says failed.
+fn outcome(error: LinkError) -> WriteError {
+    let reason = format!("failed to {error}");
+    match error {
+        LinkError::Refused(_) | LinkError::Unsupported(_) => WriteError::Refused(reason),
+        // Whatever else happened, some of it may have reached the device.
+        _ => WriteError::Unknown(reason),
+    }
 }
 
 /// Runs an adapter's code under a deadline, and survives its panic.
@@ -184,9 +219,4 @@ async fn guarded<T>(
 /// The result of a write.
 pub(super) fn written(key: u64, result: Result<(), WriteError>) -> TwinMail {
     TwinMail::Written(WrittenMail { key, result })
-}
-
-/// That the session's question found no answer.
-fn no_answer(reason: &str) -> TwinMail {
-    TwinMail::Session(SessionMail { answer: Err(reason.to_owned()) })
 }

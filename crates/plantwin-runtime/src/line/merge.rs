@@ -11,6 +11,8 @@ use plantwin_twin::FrameMail;
 
 /// Puts a newer frame into one that waits. Returns how many values were replaced.
 pub(super) fn merge(waiting: &mut FrameMail, newer: FrameMail) -> u64 {
+    // Digests travel with values that are recorded, and those are never merged.
+    waiting.origin.clear();
     waiting.traffic = sum(waiting.traffic, newer.traffic);
     let (older, newer) = (&mut waiting.frame, newer.frame);
     if is_repetition(older, &newer) {

@@ -14,11 +14,13 @@
 //! there for a while. Absent: judging values, sessions and alarms (the twin).
 
 mod carrier;
+mod confine;
 mod confirm;
 mod errand;
 mod merge;
 mod opening;
 mod outbox;
+mod session;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -34,14 +36,16 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use plantwin_adapter::Registry;
-use plantwin_model::{Clock, DeviceSpec, PathSpec, PointIx, PointSpec};
+use plantwin_authority::pws::RevocationList;
+use plantwin_model::{Clock, DeviceSpec, PathSpec, PointIx, PointSpec, ZoneId};
 use plantwin_twin::TwinMail;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub(crate) use carrier::Carrier;
+pub(crate) use confine::{Confinement, Confiner};
 pub(crate) use confirm::Confirmed;
 
-use crate::guardian::text_of;
+use crate::{guardian::text_of, trust::Trust};
 use work::Worker;
 
 /// Longest wait for a connection or an answer.
@@ -52,8 +56,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) enum LineOrder {
     /// Post this to the twin.
     Post(Box<TwinMail>),
-    /// Send session bytes.
-    Exchange(Vec<u8>),
     /// Write points.
     Write { key: u64, writes: Vec<(PointIx, f64)> },
 }
@@ -65,14 +67,34 @@ pub(crate) trait SendGate: Send + Sync {
     fn sending(&self, key: u64) -> BoxFuture<'static, Result<(), String>>;
 }
 
+/// Says which paths may be taken. Asked before each attempt, before each write and about once a
+/// second while a path is in use, so that a policy that was swapped holds at once.
+pub(crate) trait PathPermit: Send + Sync {
+    /// Why the path of this rank must not be taken, if so.
+    fn refusal(&self, rank: usize) -> Option<String>;
+
+    /// Why nothing may be written on the path of this rank, if so.
+    fn write_refusal(&self, rank: usize) -> Option<String>;
+}
+
 /// All that a line needs.
 pub(crate) struct Line {
     pub(crate) device: Arc<DeviceSpec>,
+    /// Its zone.
+    pub(crate) zone: ZoneId,
     pub(crate) points: Arc<[PointSpec]>,
     pub(crate) paths: Vec<PathSpec>,
     pub(crate) registry: Registry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) orders: mpsc::Receiver<LineOrder>,
+    /// Whether the device is confined, as its twin says.
+    pub(crate) confinement: watch::Receiver<Confinement>,
+    /// Who judges the device's proofs; `None` where it must prove nothing.
+    pub(crate) trust: Option<Trust>,
+    /// Keys that were taken out of use.
+    pub(crate) revoked: Option<watch::Receiver<Arc<RevocationList>>>,
+    /// Paths that the policy permits now.
+    pub(crate) permits: Option<Arc<dyn PathPermit>>,
     pub(crate) carrier: Carrier,
     /// Told by whoever records durable values.
     pub(crate) confirmed: Arc<Confirmed>,

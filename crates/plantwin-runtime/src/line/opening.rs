@@ -99,7 +99,8 @@ impl From<LinkError> for Fault {
 pub(super) fn is_life(event: &LinkEvent) -> bool {
     match event {
         LinkEvent::Frame(frame) | LinkEvent::Durable { frame, .. } => !frame.is_past(),
-        LinkEvent::Alive => true,
+        // Anybody can send bytes that do not open; a session that gets nothing else ends by itself.
+        LinkEvent::Alive | LinkEvent::Sealed { .. } => true,
         LinkEvent::Closed(_) => false,
     }
 }

@@ -6,17 +6,20 @@
 use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use plantwin_adapter::{Connection, Frame, LinkContext, LinkError, LinkEvent, TrafficSnapshot};
-use plantwin_model::Delivery;
-use plantwin_seal::Lane;
-use plantwin_twin::{FrameMail, LinkDownMail, LinkUpMail, TwinMail, WriteError};
-use tokio::time::Instant;
+use plantwin_authority::pws::RevocationList;
+use plantwin_model::{AuditResult, Delivery, PointIx};
+use plantwin_seal::{Lane, OriginDigest};
+use plantwin_twin::{FrameMail, LinkDownMail, LinkUpMail, SessionMail, TwinMail, WriteError};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Line, LineOrder, TIMEOUT,
-    errand::{Errands, written},
+    confine::Confinement,
+    errand::{Errands, Way, written},
     merge::since,
     opening::{Cause, Fault, Opened, Opening, is_life, open},
     outbox::Outbox,
+    session::{DeviceSession, Early},
 };
 use crate::path::PathChooser;
 
@@ -27,12 +30,25 @@ const SILENCE_MIN: Duration = Duration::from_secs(3);
 /// What is said to a write while there is no link.
 const NO_PATH: &str = "no path to the device is up";
 
+/// Waits until the list of revoked keys changes; for ever where there is none.
+async fn revoked(list: &mut Option<watch::Receiver<Arc<RevocationList>>>) {
+    let changed = match list {
+        Some(list) => list.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        // There is none, or it went with the plant.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// A line, with what it remembers from connection to connection.
 pub(super) struct Worker {
     pub(super) line: Line,
     chooser: PathChooser,
     outbox: Outbox,
     errands: Errands,
+    session: DeviceSession,
     /// The path that is being tried or served.
     at: usize,
     came_from: Option<usize>,
@@ -51,7 +67,13 @@ impl Worker {
         Self {
             chooser: PathChooser::new(line.paths.len()),
             outbox: Outbox::new(line.device.delivery),
-            errands: Errands::new(Arc::clone(&line.panics)),
+            errands: Errands::new(Arc::clone(&line.panics), Arc::clone(&line.clock)),
+            session: DeviceSession::new(
+                line.trust.clone(),
+                &line.device,
+                line.zone.clone(),
+                Arc::clone(&line.clock),
+            ),
             at: 0,
             came_from: None,
             faults: vec![None; line.paths.len()],
@@ -84,6 +106,10 @@ impl Worker {
             match self.chooser.next_attempt(now) {
                 Ok(rank) => {
                     self.at = rank;
+                    if let Some(fault) = self.refused(rank) {
+                        self.failed(rank, fault, false);
+                        continue;
+                    }
                     let opening = self.opening(rank, self.chooser.needs_life(rank));
                     match self.meanwhile(opening).await? {
                         Ok(opened) => return Some(opened),
@@ -108,9 +134,6 @@ impl Worker {
                 order = self.line.orders.recv(), if self.outbox.takes_orders() => {
                     match order? {
                         LineOrder::Post(letter) => self.push(*letter),
-                        // A word of the link has ended the session, or will before it begins
-                        // anew: an answer could only be taken for one to a later question.
-                        LineOrder::Exchange(_) => {}
                         LineOrder::Write { key, .. } => {
                             let error = WriteError::NotSent(NO_PATH.to_owned());
                             self.push(written(key, Err(error)));
@@ -142,6 +165,8 @@ impl Worker {
             }
             tokio::select! {
                 biased;
+                Ok(()) = self.line.confinement.changed() => self.on_confinement(&connection),
+                () = revoked(&mut self.line.revoked) => self.on_revocations(&connection),
                 () = self.line.confirmed.told(), if durable => {
                     for receipt in self.line.confirmed.collect() {
                         if let Some(receipt) = self.receipts.remove(&receipt) {
@@ -152,17 +177,22 @@ impl Worker {
                 order = self.line.orders.recv(), if self.outbox.takes_orders() => {
                     let answer = match order? {
                         LineOrder::Post(letter) => Some(*letter),
-                        LineOrder::Exchange(bytes) => self.errands.exchange(&connection, bytes),
-                        LineOrder::Write { key, writes } => {
-                            let gate = self.line.gate.clone();
-                            self.errands.write(&connection, gate, key, writes)
-                        }
+                        LineOrder::Write { key, writes } => self.write(&connection, key, writes),
                     };
                     if let Some(letter) = answer {
                         self.push(letter);
                     }
                 }
                 Some(letter) = self.errands.next() => self.push(letter),
+                due = self.session.due() => {
+                    if let Some(news) = self.session.on_due(due, &connection) {
+                        self.push(TwinMail::Session(news));
+                    }
+                    for early in self.session.take_early() {
+                        self.open(early, &connection);
+                    }
+                    self.judge();
+                }
                 () = self.outbox.room(&self.line.carrier.mailbox), if !self.outbox.is_empty() => {}
                 // Not while a write is under way, which would lose its answer.
                 found = async { match probe.as_mut() {
@@ -171,6 +201,8 @@ impl Worker {
                 } }, if self.errands.is_empty() => {
                     probe = None;
                     match found {
+                        // The policy may have been swapped meanwhile.
+                        Ok(better) if self.refused(better.rank).is_some() => {}
                         Ok(better) => {
                             self.came_from = Some(self.at);
                             self.at = better.rank;
@@ -181,8 +213,16 @@ impl Worker {
                         Err((rank, fault)) => self.note_failure(rank, fault, false),
                     }
                 }
-                _ = probe_timer.tick(), if self.at > 0 && probe.is_none() => {
-                    if let Some(better) = self.chooser.probe(self.line.clock.now()) {
+                _ = probe_timer.tick() => {
+                    if let Some(fault) = self.refused(self.at) {
+                        return Some((fault, lively));
+                    }
+                    // The chooser knows no better path than the first one.
+                    let better = match &probe {
+                        None => self.chooser.probe(self.line.clock.now()),
+                        Some(_) => None,
+                    };
+                    if let Some(better) = better.filter(|b| self.refused(*b).is_none()) {
                         probe = Some(self.opening(better, true));
                     }
                 }
@@ -221,6 +261,12 @@ impl Worker {
             switches: self.chooser.switches(),
             datagrams: protocol.is_some_and(|p| p.schema().datagrams),
         }));
+        let confined = self.line.confinement.borrow_and_update().confined;
+        if confined {
+            self.session.confine(true, None);
+        } else {
+            self.session.begin(&connection);
+        }
         let lively = !early.is_empty();
         for event in early {
             self.take(event, &connection);
@@ -231,7 +277,9 @@ impl Worker {
     /// Passes on what the device said.
     fn take(&mut self, event: LinkEvent, connection: &Connection) {
         match event {
-            LinkEvent::Frame(frame) => self.take_frame(frame, None, connection),
+            // One that speaks in envelopes only says nothing in the open: this is somebody else.
+            LinkEvent::Frame(_) | LinkEvent::Durable { .. } if self.session.is_sealed() => {}
+            LinkEvent::Frame(frame) => self.take_frame(frame, None, vec![], connection),
             LinkEvent::Durable { frame, receipt } => {
                 let ours = if self.line.device.delivery == Delivery::Durable {
                     self.line.confirmed.hand_out()
@@ -243,16 +291,117 @@ impl Worker {
                 if let Some(ours) = ours {
                     self.receipts.insert(ours, receipt);
                 }
-                self.take_frame(frame, ours, connection);
+                self.take_frame(frame, ours, vec![], connection);
+            }
+            LinkEvent::Sealed { received, envelope, receipt } => {
+                self.open(Early { received, envelope, receipt }, connection);
+                self.judge();
             }
             LinkEvent::Alive => self.push(TwinMail::Alive),
             LinkEvent::Closed(_) => {}
         }
     }
 
-    fn take_frame(&mut self, frame: Frame, receipt: Option<u64>, connection: &Connection) {
+    fn take_frame(
+        &mut self,
+        frame: Frame,
+        receipt: Option<u64>,
+        origin: Vec<Option<OriginDigest>>,
+        connection: &Connection,
+    ) {
         let traffic = since(&mut self.counted, connection.traffic.snapshot());
-        self.push(TwinMail::Frame(FrameMail { frame, traffic, receipt }));
+        self.push(TwinMail::Frame(FrameMail { frame, traffic, receipt, origin }));
+    }
+
+    /// Opens an envelope and passes on what is in it. What does not open is acknowledged all the
+    /// same: nobody will ever have the keys to open it.
+    fn open(&mut self, early: Early, connection: &Connection) {
+        let theirs = early.receipt;
+        let opened = self.session.open(early, self.line.clock.now());
+        let Some(opened) = opened else {
+            if let Some(receipt) = theirs {
+                connection.control.confirm(receipt);
+            }
+            return;
+        };
+        let ours = match theirs {
+            Some(receipt) if self.line.device.delivery == Delivery::Durable => {
+                let ours = self.line.confirmed.hand_out();
+                if let Some(ours) = ours {
+                    self.receipts.insert(ours, receipt);
+                }
+                ours
+            }
+            Some(receipt) => {
+                connection.control.confirm(receipt);
+                None
+            }
+            None => None,
+        };
+        self.take_frame(opened.frame, ours, opened.origin, connection);
+    }
+
+    /// Evidence against the device goes to its twin; what does not fit to the log.
+    fn judge(&mut self) {
+        if let Some(reason) = self.session.evidence.verdict() {
+            self.push(TwinMail::Quarantine { key: None, reason });
+        }
+        if let Some(why) = self.session.evidence.complaint() {
+            tracing::warn!(device = %self.line.device.id, "{why}");
+        }
+    }
+
+    fn write(
+        &mut self,
+        connection: &Connection,
+        key: u64,
+        writes: Vec<(PointIx, f64)>,
+    ) -> Option<TwinMail> {
+        let permits = self.line.permits.as_ref();
+        if let Some(why) = permits.and_then(|p| p.write_refusal(self.at)) {
+            return Some(written(key, Err(WriteError::NotSent(why))));
+        }
+        let layout = self.session.layout();
+        match self.session.keys() {
+            Ok(keys) => {
+                let way = Way::to(connection, keys, layout);
+                self.errands.write(way, self.line.gate.clone(), key, writes)
+            }
+            Err(why) => Some(written(key, Err(WriteError::NotSent(why.to_owned())))),
+        }
+    }
+
+    /// Why the policy keeps a path from being taken, if it does.
+    fn refused(&self, rank: usize) -> Option<Fault> {
+        let reason = self.line.permits.as_ref()?.refusal(rank)?;
+        Some(Fault { cause: Cause::Settings, reason })
+    }
+
+    /// The twin confines its device, or lets it go.
+    fn on_confinement(&mut self, connection: &Connection) {
+        let Confinement { confined, safe } = self.line.confinement.borrow_and_update().clone();
+        if let (Ok(keys), false) = (self.session.keys(), safe.is_empty()) {
+            // Under the keys that are about to go: there is no other way to a sealed device.
+            let way = Way::to(connection, keys, self.session.layout());
+            self.errands.make_safe(way, safe);
+        }
+        self.session.confine(confined, Some(connection));
+    }
+
+    /// Ends the session of a device whose key is worth nothing any more.
+    fn on_revocations(&mut self, connection: &Connection) {
+        let Some(list) = &self.line.revoked else { return };
+        let list = Arc::clone(&list.borrow());
+        if !self.session.is_revoked(|cnf| list.revoked.contains(cnf)) {
+            return;
+        }
+        self.session.end();
+        let reason = "the device's key was revoked".to_owned();
+        if let Some(trust) = &self.line.trust {
+            let device = self.line.device.id.as_str();
+            trust.session(device, &connection.endpoint, AuditResult::Refused, "revoked");
+        }
+        self.push(TwinMail::Session(SessionMail::Refused { reason, again: false }));
     }
 
     fn push(&mut self, letter: TwinMail) {
@@ -273,6 +422,7 @@ impl Worker {
         for letter in self.errands.break_off() {
             self.push(letter);
         }
+        self.session.end();
         self.outbox.forget_receipted();
         self.line.confirmed.forget();
         self.receipts.clear();
@@ -327,6 +477,7 @@ impl Worker {
     fn opening(&self, rank: usize, needs_life: bool) -> Opening {
         let line = &self.line;
         let context = LinkContext {
+            sealed: self.session.is_sealed(),
             device: line.device.id.clone(),
             points: Arc::clone(&line.points),
             path: line.paths[rank].clone(),

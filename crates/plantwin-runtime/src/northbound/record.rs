@@ -1,6 +1,7 @@
 //! A record of telemetry, in the spool and as the JSON that leaves.
 
 use plantwin_model::{Quality, Timestamp};
+use plantwin_seal::OriginDigest;
 use plantwin_store::spool::{SpoolEntry, SpoolRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -21,10 +22,14 @@ pub(crate) struct TelemetryRecord {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct PointRecord {
     pub(crate) name: String,
+    /// Code of its unit, where the device made a digest over it.
+    pub(crate) unit: Option<String>,
     pub(crate) value: Option<f64>,
     pub(crate) quality: Quality,
     /// When the device measured it, if it said.
     pub(crate) measured: Option<Timestamp>,
+    /// The device's own digest, handed on as it is.
+    pub(crate) origin: Option<OriginDigest>,
 }
 
 impl TelemetryRecord {
@@ -77,6 +82,12 @@ fn fill(object: &mut Map<String, Value>, telemetry: &TelemetryRecord) {
         }
         if let Some(at) = p.measured {
             point.insert("t".to_owned(), json!(at.as_millis()));
+        }
+        if let (Some(origin), Some(at)) = (p.origin, p.measured) {
+            // What the digest is made over, to the bit: whoever has the key can check it.
+            point.insert("u".to_owned(), json!(p.unit));
+            point.insert("t_ns".to_owned(), json!(at.0));
+            point.insert("origin".to_owned(), json!(origin.to_string()));
         }
         (p.name.clone(), Value::Object(point))
     };

@@ -164,12 +164,16 @@ fn a_record_says_whose_it_is_what_was_measured_and_what_is_missing() {
         missing: 2,
         points: vec![
             PointRecord {
+                unit: None,
+                origin: None,
                 name: "level".to_owned(),
                 value: Some(12.5),
                 quality: Quality::Good,
                 measured: Some(Timestamp::from_millis(990)),
             },
             PointRecord {
+                unit: None,
+                origin: None,
                 name: "flow".to_owned(),
                 value: None,
                 quality: Quality::Bad(plantwin_model::Flaw::Malformed),

@@ -9,11 +9,12 @@ use std::{
 };
 
 use actix::{Actor, AsyncContext, Context, Handler, Supervised};
+use plantwin_authority::service::AuthorityPort;
 use plantwin_field::StepStats;
-use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView, invariant};
-use plantwin_seal::Opener;
-use plantwin_twin::{Inbox, Mail, Observed, SetAside, Telemetry, TwinEvent};
-use tokio::sync::watch;
+use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView, Quality, invariant};
+use plantwin_seal::{Opener, OriginValue};
+use plantwin_twin::{Inbox, Mail, Observed, SetAside, Telemetry, TwinEvent, TwinMail};
+use tokio::sync::{mpsc::Sender, watch};
 
 use super::{
     alarms::AlarmDesk,
@@ -25,7 +26,7 @@ use crate::{
     commands::{CommandDesk, PointSeen},
     guardian::GuardEvent,
     keeper::{DurableJob, Keeper, LetterChange, Receipted},
-    line::Confirmed,
+    line::{Confirmed, LineOrder},
     northbound::{NorthboundStatus, PointRecord, TelemetryRecord},
     router::Outcomes,
 };
@@ -60,6 +61,10 @@ pub(crate) struct StationInit {
     pub(crate) steps: Option<Arc<StepStats>>,
     /// Panics of adapters.
     pub(crate) panics: Arc<AtomicU64>,
+    /// Tells whether recorded values are what the devices said.
+    pub(crate) authority: Option<Arc<dyn AuthorityPort>>,
+    /// The lines, by device; none for a twin that is fed in process.
+    pub(crate) orders: Vec<Option<Sender<LineOrder>>>,
     pub(crate) notes: Notes,
 }
 
@@ -204,16 +209,20 @@ impl Station {
             }
             return;
         }
+        self.check_origin(ix, &device, &telemetry);
         let names = self.init.book.points_of(ix);
         let points = telemetry
             .samples
             .iter()
             .filter_map(|s| {
+                let spec = names.get(s.point.index())?;
                 Some(PointRecord {
-                    name: names.get(s.point.index())?.name.to_string(),
+                    name: spec.name.to_string(),
+                    unit: s.origin.map(|_| spec.unit.to_string()),
                     value: s.value,
                     quality: s.quality,
                     measured: Some(s.source_time),
+                    origin: s.origin,
                 })
             })
             .collect();
@@ -224,6 +233,42 @@ impl Station {
             points,
         };
         keeper.keep(DurableJob::Telemetry { device, record, receipt });
+    }
+
+    /// What is about to be recorded must be what the device said. Only an authority in this
+    /// process can tell; a far one tells when the records reach it.
+    fn check_origin(&self, ix: DeviceIx, device: &DeviceId, telemetry: &Telemetry) {
+        let (Some(authority), Some(sequence)) = (&self.init.authority, telemetry.sequence) else {
+            return;
+        };
+        let points = self.init.book.points_of(ix);
+        let altered = telemetry.samples.iter().find_map(|s| {
+            let (origin, value) = (s.origin?, s.value?);
+            let spec = points.get(s.point.index())?;
+            let unit = spec.unit.to_string();
+            let said = |quality| OriginValue {
+                device: device.as_str(),
+                point: &spec.name,
+                unit: &unit,
+                sequence,
+                source_time: s.source_time,
+                quality,
+                value,
+            };
+            // Our own judgement of a value may be worse than the device's.
+            let held = [s.quality, Quality::Good].into_iter();
+            let held = held.map(|q| authority.check_origin(device, &said(q), &origin));
+            let verdicts: Vec<_> = held.flatten().collect();
+            (!verdicts.is_empty() && !verdicts.contains(&true)).then_some(&*spec.name)
+        });
+        if let Some(point) = altered {
+            let reason = format!("a value of {point} is not what the device said");
+            let letter = TwinMail::Quarantine { key: None, reason };
+            if let Some(Some(orders)) = self.init.orders.get(ix.index()) {
+                // A line that is busy hears of it with the next value.
+                let _ = orders.try_send(LineOrder::Post(Box::new(letter)));
+            }
+        }
     }
 
     fn set_aside(&mut self, ix: DeviceIx, letter: SetAside) {
@@ -271,6 +316,9 @@ impl Station {
                 }
             },
             StationNote::Acknowledge { alarm } => book.acknowledge_own(&alarm, now),
+            StationNote::Amiss { name, trouble, response } => {
+                book.plant_alarm(name, trouble.as_deref(), response, now);
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum StationNote {
     Guard { device: DeviceIx, event: GuardEvent },
     /// An operator acknowledged an alarm that no twin keeps.
     Acknowledge { alarm: AlarmId },
+    /// Something of the plant as a whole is amiss, or (`None`) not any more.
+    Amiss { name: &'static str, trouble: Option<String>, response: &'static str },
 }
 
 /// The board.

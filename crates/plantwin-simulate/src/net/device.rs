@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use plantwin_adapter::{Frame, Sample};
-use plantwin_authority::DeviceAgent;
+use plantwin_authority::pws::Agent;
 use plantwin_model::{PointIx, Quality, Timestamp};
 
 // Points of every simulated device, in order.
@@ -59,8 +59,8 @@ pub(crate) struct Device {
     pub(crate) name: String,
     pub(crate) period: std::time::Duration,
     pub(crate) durable: bool,
-    /// Answers challenges; absent on a plain device.
-    pub(crate) agent: Option<DeviceAgent>,
+    /// Proves who it is; absent on a plain device.
+    pub(crate) agent: Option<Agent>,
     /// What it has not been relieved of, oldest first; empty unless durable.
     pub(crate) outbox: VecDeque<Measured>,
     /// Connection that the outbox empties into: the newest.
@@ -80,7 +80,7 @@ impl Device {
         name: &str,
         period: std::time::Duration,
         durable: bool,
-        agent: Option<DeviceAgent>,
+        agent: Option<Agent>,
     ) -> Self {
         Self {
             name: name.to_owned(),

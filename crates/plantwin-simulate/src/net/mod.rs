@@ -21,8 +21,8 @@ use std::{
 };
 
 use plantwin_adapter::{Frame, LinkError, LinkEvent, PointWrite, Traffic};
-use plantwin_authority::Authority;
-use plantwin_model::{Clock, DeviceId, invariant::CommandEvent};
+use plantwin_authority::pws::Answer;
+use plantwin_model::{Clock, invariant::CommandEvent};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
@@ -118,7 +118,6 @@ struct Shared {
     state: Mutex<State>,
     wake: Notify,
     clock: Arc<VirtualClock>,
-    authority: Arc<Authority>,
     journal: SharedJournal,
 }
 
@@ -131,7 +130,6 @@ impl Net {
         seed: u64,
         devices: Vec<Device>,
         clock: Arc<VirtualClock>,
-        authority: Arc<Authority>,
         journal: SharedJournal,
         planted: Option<Planted>,
     ) -> Self {
@@ -156,7 +154,7 @@ impl Net {
             state.schedule(first, Due::Measure(ix));
         }
         let wake = Notify::new();
-        Self(Arc::new(Shared { state: Mutex::new(state), wake, clock, authority, journal }))
+        Self(Arc::new(Shared { state: Mutex::new(state), wake, clock, journal }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -307,19 +305,14 @@ impl Net {
         }
         let now = self.0.clock.now();
         let device = &mut state.devices[ix];
-        let id = DeviceId::from(device.name.as_str());
         let result = match &mut device.agent {
             None => Err(LinkError::Unsupported("a session".to_owned())),
-            Some(agent) => {
-                let token = if agent.needs_token(now) {
-                    self.0.authority.issue(&id, now).and_then(|token| agent.accept(token))
-                } else {
-                    Ok(())
-                };
-                token
-                    .and_then(|()| agent.answer(request, now))
-                    .map_err(|e| LinkError::Refused(e.to_string()))
-            }
+            Some(agent) => match agent.on_exchange(request, now) {
+                Answer::Send { bytes, .. } => Ok(bytes),
+                Answer::Request { .. } => {
+                    Err(LinkError::Refused("it takes its requests in the open".to_owned()))
+                }
+            },
         };
         let delay = state.delay();
         state.schedule(at + delay, Due::Exchanged { result, reply });

@@ -229,6 +229,7 @@ impl Control for SimControl {
 pub(super) fn context(device: &str, clock: Arc<dyn Clock>, delivery: Delivery) -> LinkContext {
     use plantwin_model::{PathSpec, Span};
     LinkContext {
+        sealed: false,
         device: device.into(),
         points: plantwin_adapter::conformance::points(),
         path: PathSpec {

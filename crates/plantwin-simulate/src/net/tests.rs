@@ -3,7 +3,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use plantwin_adapter::{
     Connection, ForwardContext, ForwardRecord, LinkError, LinkEvent, PointWrite, Protocol,
 };
-use plantwin_authority::{Authority, DeviceAgent};
+use futures_util::FutureExt as _;
+use plantwin_authority::pws::{Agent, AuthorityNeed, DeviceIdentity, DeviceKeys, Step};
+use plantwin_model::NoAudit;
+use plantwin_runtime::Trust;
 use plantwin_model::{Clock, Delivery, NorthboundSpec, invariant::Delivered};
 
 use super::{Device, Net, SETPOINT, SimProtocol, WINDOW, Weather, Wire, protocol::context};
@@ -22,29 +25,32 @@ struct Bench {
     net: Net,
     journal: SharedJournal,
     clock: Arc<VirtualClock>,
-    authority: Arc<Authority>,
+    trust: Trust,
 }
 
 impl Bench {
     fn new(seed: u64, durable: bool) -> Self {
         let clock = Arc::new(VirtualClock::default());
         clock.begin();
-        let authority = Arc::new(Authority::generate().unwrap());
-        let credentials = authority.enrol(&"tank".into(), &"field".into()).unwrap();
-        let agent = Some(DeviceAgent::new(credentials));
+        let told: Arc<dyn Clock> = Arc::<VirtualClock>::clone(&clock);
+        let trust = Trust::in_memory(told, Arc::new(NoAudit)).now_or_never().unwrap().unwrap();
+        let keys = DeviceKeys::generate().unwrap();
+        let (device, zone) = ("tank".into(), "field".into());
+        trust.authority.enrol_simulated(&device, &zone, keys.public()).unwrap();
+        let root = *trust.gateway.root();
+        let agent = Some(Agent::new(DeviceIdentity { device, zone, keys, root, voucher: None }));
         let devices = vec![Device::new("tank", SECOND, durable, agent)];
         let journal = SharedJournal::new(Journal::new(1, true));
         let net = Net::new(
             seed,
             devices,
             Arc::clone(&clock),
-            Arc::clone(&authority),
             journal.clone(),
             None,
         );
         net.set_alive(true);
         tokio::spawn(net.clone().drive());
-        Self { net, journal, clock, authority }
+        Self { net, journal, clock, trust }
     }
 
     async fn try_connect(&self, wire: usize, durable: bool) -> Result<Connection, LinkError> {
@@ -152,11 +158,23 @@ async fn an_answer_may_get_lost_after_the_effect() {
 async fn a_native_device_proves_who_it_is() {
     let bench = Bench::new(5, false);
     let link = bench.connect(false).await;
-    let verifier = bench.authority.verifier("plantwin");
-    let challenge = verifier.challenge(bench.clock.now()).unwrap();
-    let answer = link.control.exchange(challenge.bytes().to_vec()).await.unwrap();
-    let now = bench.clock.now();
-    verifier.verify(challenge, &answer, &"tank".into(), &"field".into(), now).unwrap();
+    let (gateway, authority) = (&bench.trust.gateway, &bench.trust.authority);
+    let now = || bench.clock.now();
+    let begun = gateway.begin(&"tank".into(), &"field".into(), "wire", now());
+    let (mut handshake, mut message) = begun.unwrap();
+    let session = loop {
+        let answer = link.control.exchange(message).await.unwrap();
+        message = match handshake.on_answer(&answer, now()) {
+            Step::Send(message) => message,
+            Step::Ask(AuthorityNeed::Token(request)) => {
+                let grant = authority.token(request, &gateway.name()).await.unwrap();
+                handshake.granted(grant).unwrap()
+            }
+            Step::Up(session) => break session,
+            other => panic!("{other:?}"),
+        };
+    };
+    assert_eq!(session.device().as_str(), "tank");
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,7 +90,7 @@ pub(crate) fn check(
     log.resume(reader.last_mac);
     if let Some((from, to)) = missing {
         // The next record goes into a segment of its own, behind the marker.
-        log.mark_missing(from, to);
+        log.mark_missing(from, to)?;
     }
     Ok(log)
 }
@@ -231,7 +231,8 @@ impl Reader<'_> {
                 Piece::Bytes(from, until) => mended.extend(&bytes[*from..*until]),
                 Piece::Marker { from, to } => {
                     let at = (*to, self.max_boot, Timestamp::default());
-                    record::encode(&self.keys.log, &mut mended, at, Body::Marker(*from), [0; 16]);
+                    let body = Body::Marker(*from);
+                    record::encode(&self.keys.log, &mut mended, at, body, [0; 16])?;
                 }
             }
         }

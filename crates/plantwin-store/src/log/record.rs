@@ -1,65 +1,67 @@
-//! A log record: `"PWLR" | crc u32 | length u32 | sequence u64 | boot u64 | time i64 | kind u8 |
-//! previous 16 B | payload | MAC 16 B`, numbers little-endian.
+//! A log record: `"PWL2" | crc u32 | length u32 | sequence u64 | previous 16 B | sealed`, numbers
+//! little-endian; sealed are `boot u64 | time i64 | kind u8 | payload`, whose length is `length`.
 //!
-//! The CRC covers everything behind it, the MAC everything between. `previous` is the MAC of the
-//! record before: records cannot be swapped or cut out unseen, and yet each one can be verified
-//! when its neighbours are gone. Kind 0 is a marker: records `from` (in the payload) to its own
-//! sequence were lost, and told. Absent: buffers, files.
+//! The CRC covers everything behind it, the seal's tag everything but the CRC. That tag is the
+//! record's MAC, and `previous` the MAC of the record before: records cannot be swapped or cut out
+//! unseen, and yet each one can be verified when its neighbours are gone. Kind 0 is a marker:
+//! records `from` (in the payload) to its own sequence were lost, and told. Absent: buffers, files.
 
 use plantwin_model::Timestamp;
-use plantwin_seal::{Secret, mac};
+use plantwin_seal::{
+    REST_OVERHEAD_BYTES, SealError, Secret, TAG_BYTES, open_at_rest, seal_at_rest,
+};
 
-use crate::{LogKind, LogRecord, PAYLOAD_LIMIT, key::short};
+use crate::{LogKind, LogRecord, PAYLOAD_LIMIT};
 
-pub(crate) const MAGIC: &[u8; 4] = b"PWLR";
+pub(crate) const MAGIC: &[u8; 4] = b"PWL2";
 const COVERED_AT: usize = 8;
-const PAYLOAD_AT: usize = 53;
-pub(crate) const MAC_BYTES: usize = 16;
+const SEALED_AT: usize = 36;
+/// Boot, time and kind.
+const INNER: usize = 17;
 /// Bytes of a record besides its payload.
-pub(crate) const OVERHEAD: usize = PAYLOAD_AT + MAC_BYTES;
+pub(crate) const OVERHEAD: usize = SEALED_AT + INNER + REST_OVERHEAD_BYTES;
 
 /// A MAC of a record.
-pub(crate) type Mac = [u8; MAC_BYTES];
+pub(crate) type Mac = [u8; TAG_BYTES];
 
-/// What a record says.
+/// What a record says; `P` holds the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Body<'r> {
-    Record(LogKind, &'r [u8]),
+pub(crate) enum Body<P> {
+    Record(LogKind, P),
     /// Everything from this sequence to the marker's own is gone.
     Marker(u64),
 }
 
 /// An intact record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Entry<'r> {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
     pub(crate) sequence: u64,
     pub(crate) boot: u64,
     pub(crate) time: Timestamp,
-    pub(crate) body: Body<'r>,
+    pub(crate) body: Body<Vec<u8>>,
     pub(crate) previous: Mac,
     pub(crate) mac: Mac,
     /// Bytes it takes.
     pub(crate) len: usize,
 }
 
-impl<'r> Entry<'r> {
+impl Entry {
     /// What others see of it; nothing of a marker.
-    pub(crate) fn public(&self) -> Option<LogRecord<'r>> {
-        let Body::Record(kind, payload) = self.body else { return None };
+    pub(crate) fn public(&self) -> Option<LogRecord<'_>> {
+        let Body::Record(kind, payload) = &self.body else { return None };
         let Self { sequence, boot, time, .. } = *self;
-        Some(LogRecord { sequence, boot, time, kind, payload })
+        Some(LogRecord { sequence, boot, time, kind: *kind, payload })
     }
 }
 
-/// Appends a record to `out` and returns its MAC.
+/// Appends a record to `out` and returns its MAC; after an error nothing was appended.
 pub(crate) fn encode(
     secret: &Secret,
     out: &mut Vec<u8>,
     (sequence, boot, time): (u64, u64, Timestamp),
-    body: Body<'_>,
+    body: Body<&[u8]>,
     previous: Mac,
-) -> Mac {
-    let start = out.len();
+) -> Result<Mac, SealError> {
     let from;
     let (kind, payload) = match body {
         Body::Record(kind, payload) => (kind as u8, payload),
@@ -68,48 +70,49 @@ pub(crate) fn encode(
             (0, &from[..])
         }
     };
+    let mut head = Vec::with_capacity(SEALED_AT - COVERED_AT);
+    head.extend((payload.len() as u32).to_le_bytes());
+    head.extend(sequence.to_le_bytes());
+    head.extend(previous);
+    let mut plain = Vec::with_capacity(INNER + payload.len());
+    plain.extend(boot.to_le_bytes());
+    plain.extend(time.0.to_le_bytes());
+    plain.push(kind);
+    plain.extend(payload);
+    let sealed = seal_at_rest(secret, &head, &plain)?;
+    let mac = *sealed.last_chunk().ok_or(SealError::Encode)?;
+    let start = out.len();
     out.extend(MAGIC);
     out.extend([0; 4]);
-    out.extend((payload.len() as u32).to_le_bytes());
-    out.extend(sequence.to_le_bytes());
-    out.extend(boot.to_le_bytes());
-    out.extend(time.0.to_le_bytes());
-    out.push(kind);
-    out.extend(previous);
-    out.extend(payload);
-    let mac = short(&mac(secret, &[&out[start + COVERED_AT..]]));
-    out.extend(mac);
+    out.extend(head);
+    out.extend(sealed);
     let crc = crc32fast::hash(&out[start + COVERED_AT..]);
     out[start + 4..start + COVERED_AT].copy_from_slice(&crc.to_le_bytes());
-    mac
+    Ok(mac)
 }
 
 /// The record at the beginning of `bytes`, if an intact one is there.
-pub(crate) fn parse<'r>(secret: &Secret, bytes: &'r [u8]) -> Option<Entry<'r>> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (crc, rest) = rest.split_first_chunk()?;
-    let covered = rest;
-    let (payload_len, rest) = rest.split_first_chunk()?;
+pub(crate) fn parse(secret: &Secret, bytes: &[u8]) -> Option<Entry> {
+    let (payload_len, _) = bytes.strip_prefix(MAGIC)?.get(4..)?.split_first_chunk()?;
     let payload_len = u32::from_le_bytes(*payload_len) as usize;
     if payload_len > PAYLOAD_LIMIT {
         return None;
     }
-    let (sequence, rest) = rest.split_first_chunk()?;
-    let (boot, rest) = rest.split_first_chunk()?;
-    let (time, rest) = rest.split_first_chunk()?;
-    let (kind, rest) = rest.split_first()?;
-    let (previous, rest) = rest.split_first_chunk()?;
-    let (payload, rest) = rest.split_at_checked(payload_len)?;
-    let (stored, _) = rest.split_first_chunk()?;
-    let len = OVERHEAD + payload_len;
-    if crc32fast::hash(&covered[..len - COVERED_AT]) != u32::from_le_bytes(*crc)
-        || short(&mac(secret, &[&covered[..len - COVERED_AT - MAC_BYTES]])) != *stored
-    {
+    let record = bytes.get(..OVERHEAD + payload_len)?;
+    let (crc, covered) = record.get(4..)?.split_first_chunk()?;
+    if crc32fast::hash(covered) != u32::from_le_bytes(*crc) {
         return None;
     }
+    let (head, sealed) = covered.split_at_checked(SEALED_AT - COVERED_AT)?;
+    let plain = open_at_rest(secret, head, sealed).ok()?;
+    let (sequence, rest) = head.get(4..)?.split_first_chunk()?;
+    let previous: &Mac = rest.first_chunk()?;
+    let (boot, rest) = plain.split_first_chunk()?;
+    let (time, rest) = rest.split_first_chunk()?;
+    let (kind, payload) = rest.split_first()?;
     let body = match kind {
         0 => Body::Marker(u64::from_le_bytes(payload.try_into().ok()?)),
-        kind => Body::Record(LogKind::from_byte(*kind)?, payload),
+        kind => Body::Record(LogKind::from_byte(*kind)?, payload.to_vec()),
     };
     Some(Entry {
         sequence: u64::from_le_bytes(*sequence),
@@ -117,7 +120,7 @@ pub(crate) fn parse<'r>(secret: &Secret, bytes: &'r [u8]) -> Option<Entry<'r>> {
         time: Timestamp(i64::from_le_bytes(*time)),
         body,
         previous: *previous,
-        mac: *stored,
-        len,
+        mac: *sealed.last_chunk()?,
+        len: record.len(),
     })
 }

@@ -15,7 +15,7 @@ use crate::{StoreError, key::short};
 /// Length from which on a new segment is begun.
 pub(crate) const SEGMENT_BYTES: u64 = 8 << 20;
 pub(crate) const HEADER_BYTES: usize = 32;
-const TITLE: &[u8; 8] = b"PWLOG\x01\0\0";
+const TITLE: &[u8; 8] = b"PWLOG\x02\0\0";
 
 /// The path of a segment.
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
@@ -59,10 +59,10 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, StoreError> {
 
 /// Visits all intact records of a segment's bytes, with the offset of each, and returns the
 /// stretches that are none, in order.
-pub(crate) fn scan<'b>(
+pub(crate) fn scan(
     secret: &Secret,
-    bytes: &'b [u8],
-    mut visit: impl FnMut(usize, Entry<'b>),
+    bytes: &[u8],
+    mut visit: impl FnMut(usize, Entry),
 ) -> Vec<(usize, usize)> {
     let mut holes: Vec<(usize, usize)> = Vec::new();
     let mut at = HEADER_BYTES.min(bytes.len());

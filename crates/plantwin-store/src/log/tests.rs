@@ -25,7 +25,7 @@ use crate::{
 };
 
 fn keys() -> Keys {
-    Keys::derive(&[9; 32])
+    Keys::derive(&Secret::new([9; 32]))
 }
 
 fn os() -> Arc<dyn Disk> {
@@ -331,13 +331,14 @@ proptest! {
     ) {
         let secret = Secret::new([1; 32]);
         let mut bytes = Vec::new();
-        let body = Body::Record(LogKind::Alarm, &payload);
+        let body = Body::Record(LogKind::Alarm, payload.as_slice());
         let at_once = (sequence, boot, Timestamp(time));
-        let mac = record::encode(&secret, &mut bytes, at_once, body, previous);
+        let mac = record::encode(&secret, &mut bytes, at_once, body, previous).unwrap();
         let entry = record::parse(&secret, &bytes).unwrap();
         prop_assert_eq!((entry.sequence, entry.boot, entry.time), at_once);
-        prop_assert_eq!((entry.body, entry.previous, entry.mac), (body, previous, mac));
-        prop_assert_eq!(entry.len, bytes.len());
+        prop_assert_eq!((entry.previous, entry.mac), (previous, mac));
+        prop_assert_eq!((entry.len, entry.len), (bytes.len(), record::OVERHEAD + payload.len()));
+        prop_assert_eq!(entry.body, Body::Record(LogKind::Alarm, payload));
         prop_assert!(record::parse(&Secret::new([2; 32]), &bytes).is_none());
         let at = at.index(bytes.len());
         prop_assert!(record::parse(&secret, &bytes[..at]).is_none());

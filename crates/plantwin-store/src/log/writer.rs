@@ -103,11 +103,12 @@ impl Log {
     }
 
     /// Leaves a marker for records at the end that are gone; `to` is the last sequence given.
-    pub(crate) fn mark_missing(&mut self, from: u64, to: u64) {
+    pub(crate) fn mark_missing(&mut self, from: u64, to: u64) -> Result<(), StoreError> {
         self.begin_segment(from);
         let at = (to, 0, Timestamp::default());
         self.last_mac =
-            record::encode(&self.secret, &mut self.pending, at, Body::Marker(from), self.last_mac);
+            record::encode(&self.secret, &mut self.pending, at, Body::Marker(from), self.last_mac)?;
+        Ok(())
     }
 
     /// First sequence kept, last safe one, and its MAC.
@@ -134,7 +135,7 @@ impl Log {
         }
         let at = (self.next, boot, time);
         let body = Body::Record(kind, payload);
-        self.last_mac = record::encode(&self.secret, &mut self.pending, at, body, self.last_mac);
+        self.last_mac = record::encode(&self.secret, &mut self.pending, at, body, self.last_mac)?;
         self.next += 1;
         Ok(at.0)
     }

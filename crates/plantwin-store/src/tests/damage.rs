@@ -202,12 +202,15 @@ fn damaged_data_bases_are_kept_beside_each_other() {
         let (store, _) = open(dir.path());
         store.put_value(TWINS, "a", &n).unwrap();
         store.flush().unwrap();
-        tree(&store).insert("a", b"nonsense").unwrap();
+        tree(&store).insert(store.place(TWINS, "a"), b"nonsense").unwrap();
         drop(store);
         let (store, report) = open(dir.path());
         assert_eq!(report.set_aside, [dir.path().join(format!("state.damaged-{n}"))]);
         let told = report.findings[0].to_string();
-        assert!(told.contains("record \"a\" of twins: the record is too short"), "{told}");
+        assert!(
+            told.contains("a record of twins, behind 0 others: the record is too short"),
+            "{told}"
+        );
         assert_eq!(store.get_value::<i32>(TWINS, "a").unwrap(), Some(n), "found in the raw bytes");
     }
 }
@@ -219,8 +222,8 @@ fn a_record_that_was_altered_behind_our_back_is_not_read() {
     store.put_value(TWINS, "a", &1).unwrap();
     store.put_value(TWINS, "b", &2).unwrap();
     let tree = tree(&store);
-    let of_b = tree.get("b").unwrap().unwrap();
-    tree.insert("a", of_b).unwrap();
+    let of_b = tree.get(store.place(TWINS, "b")).unwrap().unwrap();
+    tree.insert(store.place(TWINS, "a"), of_b).unwrap();
     let error = store.get(TWINS, "a").unwrap_err();
     assert!(matches!(&error, StoreError::Damaged { key, .. } if key == "a"), "{error}");
     assert!(store.scan(TWINS).is_err());
@@ -239,7 +242,7 @@ fn a_record_that_vanished_inside_a_tree_is_counted() {
         store.put_value(TWINS, &i.to_string(), &i).unwrap();
     }
     store.flush().unwrap();
-    tree(&store).remove("7").unwrap();
+    tree(&store).remove(store.place(TWINS, "7")).unwrap();
     drop(store);
     let (store, report) = open(dir.path());
     let told = report.findings[0].to_string();

@@ -2,6 +2,7 @@
 
 use std::{fs, sync::Arc};
 
+use plantwin_seal::Secret;
 use tempfile::TempDir;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 };
 
 fn keys() -> Keys {
-    Keys::derive(&[5; 32])
+    Keys::derive(&Secret::new([5; 32]))
 }
 
 fn marks(boot: u64) -> Marks {
@@ -70,7 +71,7 @@ fn a_damaged_slot_leaves_the_other_and_is_told() {
 fn marks_of_another_key_are_known_as_such() {
     let dir = TempDir::new().unwrap();
     begin(&dir, &Found::Nothing, 1);
-    let other = read(dir.path(), &Keys::derive(&[6; 32])).unwrap();
+    let other = read(dir.path(), &Keys::derive(&Secret::new([6; 32]))).unwrap();
     assert!(matches!(other, Found::AnotherKey));
 }
 

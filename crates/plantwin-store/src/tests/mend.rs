@@ -88,7 +88,7 @@ fn damage_that_is_found_while_mending_is_told_and_set_aside() {
     store
         .with_db(|db| {
             let tree = db.open_tree(TWINS.name()).unwrap();
-            tree.insert("7", b"nonsense").unwrap();
+            tree.insert(store.place(TWINS, "7"), b"nonsense").unwrap();
             db.flush().unwrap();
         })
         .unwrap();

@@ -65,6 +65,9 @@ impl TwinCore {
         mail: &CommandMail,
         now: Timestamp,
     ) -> Result<(), String> {
+        if let Some(why) = &self.confined {
+            return Err(format!("the device is confined ({why})"));
+        }
         if self.path.is_none() {
             return Err("the device cannot be reached".to_owned());
         }
@@ -143,6 +146,8 @@ impl TwinCore {
             TwinMail::Command(CommandMail { key, .. })
             | TwinMail::Retry { key, .. }
             | TwinMail::Drop { key, .. }
+            | TwinMail::Quarantine { key: Some(key), .. }
+            | TwinMail::Release { key }
             | TwinMail::Drain { key } => {
                 let reason = "it crashed the twin twice and was set aside; nothing was sent";
                 Self::fail(*key, reason, out);

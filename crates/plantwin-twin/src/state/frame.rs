@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use plantwin_adapter::{Frame, Sample, TrafficSnapshot};
+use plantwin_adapter::{Sample, TrafficSnapshot};
 use plantwin_energy::{Traffic, Transport};
 use plantwin_model::{Access, Flaw, PointIx, Quality, Timestamp, TwinState};
 use plantwin_watch::{Changes, Condition};
 
-use super::{Effect, Effects, PointState, Reason, TwinCore};
+use super::{Effect, Effects, Held, PointState, Reason, TwinCore};
 use crate::{
     FlowMail, FrameMail, LinkUpMail, Reading, Session, Telemetry, TwinPlan,
     session::{Admission, is_past},
@@ -22,7 +22,7 @@ impl TwinCore {
     pub(super) fn on_frame(
         &mut self,
         plan: &TwinPlan,
-        mail: &FrameMail,
+        mail: FrameMail,
         now: Timestamp,
         out: &mut Effects,
     ) {
@@ -38,26 +38,30 @@ impl TwinCore {
             };
             self.on_link_up(plan, up, now, out);
         }
-        self.take_frame(plan, &mail.frame, mail.receipt, now, out);
+        let FrameMail { frame, receipt, origin, .. } = mail;
+        self.take_frame(plan, &Held { frame, receipt, origin }, now, out);
     }
 
     pub(super) fn take_frame(
         &mut self,
         plan: &TwinPlan,
-        frame: &Frame,
-        receipt: Option<u64>,
+        held: &Held,
         now: Timestamp,
         out: &mut Effects,
     ) {
+        if self.confined.is_some() {
+            return self.take_marked(plan, held, now, out);
+        }
+        let frame = &held.frame;
         let past = frame.is_past();
-        let mut telemetry = plan.durable().then(|| Telemetry::of(frame, receipt));
+        let mut telemetry = plan.durable().then(|| Telemetry::of(frame, held.receipt));
         // A letter that lay aside bears values of its time: newer ones are not undone by it.
         let outdated = !past && self.points.iter().any(|p| p.received > frame.received);
         match self.session.admit(frame, now) {
             Admission::Fresh { missing } if outdated => {
                 if let Some(mut telemetry) = telemetry {
                     telemetry.missing = missing;
-                    telemetry.record(plan, frame);
+                    telemetry.record(plan, held);
                     self.tell_telemetry(telemetry, out);
                 }
                 return;
@@ -69,7 +73,7 @@ impl TwinCore {
             }
             Admission::Late => {
                 if let Some(mut telemetry) = telemetry {
-                    telemetry.record(plan, frame);
+                    telemetry.record(plan, held);
                     self.tell_telemetry(telemetry, out);
                 }
                 return;
@@ -81,7 +85,7 @@ impl TwinCore {
                 }
                 return;
             }
-            Admission::Unauthenticated => return self.hold(plan, frame, receipt),
+            Admission::Unauthenticated => return self.hold(plan, held),
         }
         let mut changes = Changes::new();
         let mut not_finite = None;
@@ -93,11 +97,11 @@ impl TwinCore {
             let first_time = live.find_map(|s| s.source_time).unwrap_or(frame.received);
             self.advance_model(first_time.min(frame.received));
         }
-        for sample in &frame.samples {
+        for (i, sample) in frame.samples.iter().enumerate() {
             let Some(spec) = plan.device.kind.points.get(sample.point.index()) else { continue };
             let opened = Session::open(sample, spec, frame.received);
             if let Some(telemetry) = &mut telemetry {
-                telemetry.add(sample, &opened);
+                telemetry.add(sample, &opened, held.origin.get(i).copied().flatten());
             }
             match opened {
                 Ok(reading) if is_past(reading.quality()) => self.recall(sample, &reading),
@@ -235,7 +239,7 @@ impl TwinCore {
 
     /// Shadowed or out of sync, and why.
     pub(super) fn judge_state(&mut self, now: Timestamp) {
-        if self.path.is_none() || !self.session.is_open(now) {
+        if self.path.is_none() || !self.session.is_open(now) || self.confined.is_some() {
             return;
         }
         let mut verdict = (TwinState::Shadowed, Reason::Current);

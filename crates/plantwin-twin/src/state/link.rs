@@ -3,8 +3,8 @@
 use plantwin_model::{Flaw, Quality, Timestamp, TwinState};
 use plantwin_watch::{Changes, Condition};
 
-use super::{Effect, Effects, Reason, TwinCore};
-use crate::{LinkUpMail, TwinPlan};
+use super::{Effects, Reason, TwinCore};
+use crate::{LinkUpMail, SessionMail, TwinPlan};
 
 impl TwinCore {
     pub(super) fn on_link_up(
@@ -18,17 +18,14 @@ impl TwinCore {
         self.path = Some((mail.rank, mail.endpoint, mail.switches));
         // A loss of communication ends with a word of the device itself, not with a connection:
         // behind a broker the device may still be dead.
-        match self.session.begin(plan, now) {
-            Some(challenge) => {
-                out.push(Effect::Exchange(challenge));
-                // A twin that already shadows its device goes on doing so over the new path.
-                if self.phase != TwinState::Shadowed {
-                    self.enter(TwinState::Enrolled, Reason::AwaitingSession, now);
-                }
-            }
-            None => self.enter(TwinState::Bound, Reason::AwaitingValues, now),
+        let must_prove = self.session.begin(plan);
+        if !must_prove {
+            self.enter(TwinState::Bound, Reason::AwaitingValues, now);
+        } else if self.phase != TwinState::Shadowed {
+            // A twin that already shadows its device goes on doing so over the new path.
+            self.enter(TwinState::Enrolled, Reason::AwaitingSession, now);
         }
-        if plan.native() {
+        if must_prove {
             // Nobody proved whose they are, and over the new connection nobody can any more.
             self.release_held(plan);
         } else {
@@ -68,19 +65,12 @@ impl TwinCore {
     pub(super) fn on_session(
         &mut self,
         plan: &TwinPlan,
-        answer: Result<Vec<u8>, String>,
+        news: SessionMail,
         now: Timestamp,
         out: &mut Effects,
     ) {
-        let result = match answer {
-            Ok(bytes) => self.session.on_answer(plan, &plan.verifier, &bytes, now),
-            Err(reason) => {
-                self.session.on_silence(&reason);
-                Err(reason)
-            }
-        };
         let mut changes = Changes::new();
-        match result {
+        match self.session.on_news(news, now) {
             Ok(()) => {
                 self.alarms.clear(Condition::Session, "", now, &mut changes);
                 self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
@@ -99,22 +89,14 @@ impl TwinCore {
                 if !self.session.asks_again() {
                     self.release_held(plan);
                 }
-                for point in &mut self.points {
-                    point.quality = Quality::Bad(Flaw::Unauthenticated);
+                if !self.session.is_open(now) {
+                    for point in &mut self.points {
+                        point.quality = Quality::Bad(Flaw::Unauthenticated);
+                    }
+                    self.enter(TwinState::Enrolled, Reason::Text(text), now);
                 }
-                self.enter(TwinState::Enrolled, Reason::Text(text), now);
             }
         }
         self.observe_now(plan, now, out);
-    }
-
-    /// Asks the device for a fresh token when half of the old one's life is over.
-    pub(super) fn renew_session(&mut self, plan: &TwinPlan, now: Timestamp, out: &mut Effects) {
-        if self.path.is_none() || self.session.renew_at().is_none_or(|at| now < at) {
-            return;
-        }
-        if let Some(challenge) = self.session.renew(plan, now) {
-            out.push(Effect::Exchange(challenge));
-        }
     }
 }

@@ -4,6 +4,7 @@ mod command;
 mod frame;
 mod link;
 mod observe;
+mod quarantine;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,6 @@ pub use vital::Vital;
 /// Something the shell must carry out.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
-    /// Send session bytes to the device; the answer comes back as [`TwinMail::Session`].
-    Exchange(Vec<u8>),
     /// Write points of the device; the result comes back as [`TwinMail::Written`].
     Write {
         /// The command's key.
@@ -34,6 +33,14 @@ pub enum Effect {
     },
     /// Tell the station.
     Tell(TwinEvent),
+    /// Confine the device: drop its session and begin none, after the writes that bring it to its
+    /// safe state.
+    Confine {
+        /// Points and values in their units; empty for a device without a safe state.
+        safe: SmallVec<[(PointIx, f64); 2]>,
+    },
+    /// The device may begin a session again.
+    Unconfine,
     /// Feed the neighbours: values by outlet, SI base units.
     Feed,
 }
@@ -51,6 +58,8 @@ pub struct TwinCore {
     reason: Reason,
     since: Timestamp,
     session: Session,
+    /// Why the device is confined, if it is.
+    confined: Option<String>,
     path: Option<(u16, String, u32)>,
     points: Vec<PointState>,
     predictor: Option<Predictor>,
@@ -82,11 +91,12 @@ pub struct TwinCore {
     draining: bool,
 }
 
-/// A frame that waits for the session to open.
+/// A frame, with what travels beside it.
 #[derive(Clone, PartialEq, Debug)]
 struct Held {
     frame: plantwin_adapter::Frame,
     receipt: Option<u64>,
+    origin: Vec<Option<plantwin_seal::OriginDigest>>,
 }
 
 /// Why a twin is in its state; turned into text only when shown.
@@ -158,6 +168,7 @@ impl TwinCore {
             reason: Reason::NotYetReached,
             since: now,
             session: Session::new(),
+            confined: None,
             path: None,
             points: vec![PointState::UNKNOWN; plan.device.kind.points.len()],
             predictor: plan.model.as_ref().map(|m| Predictor::new(m, &plan.device)),
@@ -184,12 +195,12 @@ impl TwinCore {
     /// Handles one letter. Effects are appended to `out`.
     pub fn apply(&mut self, plan: &TwinPlan, mail: TwinMail, now: Timestamp, out: &mut Effects) {
         match mail {
-            TwinMail::Frame(mail) => self.on_frame(plan, &mail, now, out),
+            TwinMail::Frame(mail) => self.on_frame(plan, mail, now, out),
             TwinMail::Flow(mail) => self.on_flow(plan, mail),
             TwinMail::Alive => self.on_alive(plan, now, out),
             TwinMail::LinkUp(mail) => self.on_link_up(plan, mail, now, out),
             TwinMail::LinkDown(mail) => self.on_link_down(plan, &mail.reason, now, out),
-            TwinMail::Session(mail) => self.on_session(plan, mail.answer, now, out),
+            TwinMail::Session(news) => self.on_session(plan, news, now, out),
             TwinMail::Command(mail) => self.on_command(plan, &mail, now, out),
             TwinMail::Written(mail) => self.on_written(plan, mail, now, out),
             TwinMail::Acknowledge(name) => {
@@ -207,6 +218,10 @@ impl TwinCore {
                 out.push(Effect::Tell(TwinEvent::Save(self.vital(plan).to_bytes())));
                 out.push(Effect::Tell(TwinEvent::Outcome { key, outcome: Outcome::Done }));
             }
+            TwinMail::Quarantine { key, reason } => {
+                self.on_quarantine(plan, key, reason, now, out);
+            }
+            TwinMail::Release { key } => self.on_release(plan, key, now, out),
             TwinMail::Retry { key, .. } | TwinMail::Drop { key, .. } => {
                 // The shell keeps what is set aside; here there is none.
                 Self::refuse(key, "no such letter", out);
@@ -220,7 +235,6 @@ impl TwinCore {
         let mut changes = Changes::new();
         self.alarms.tick(now, &mut changes);
         self.on_alarms(plan, &changes, now, out);
-        self.renew_session(plan, now, out);
         self.retell(now, out);
         if self.save_at.is_some_and(|at| at <= now) {
             self.save_at = None;
@@ -238,7 +252,6 @@ impl TwinCore {
             }
         };
         sooner(self.next_stale(plan));
-        sooner(self.session.renew_at().filter(|_| self.path.is_some()));
         sooner(self.save_at);
         sooner(self.retell_at);
         sooner(self.dirty.then(|| self.observed_at.plus(OBSERVE_EVERY)));
@@ -266,6 +279,11 @@ impl TwinCore {
     }
 
     fn enter(&mut self, phase: TwinState, reason: Reason, now: Timestamp) {
+        // Nothing the device or its link does brings it out of quarantine.
+        let (phase, reason) = match &self.confined {
+            Some(why) => (TwinState::Quarantined, Reason::Text(why.clone())),
+            None => (phase, reason),
+        };
         if self.phase != phase {
             self.phase = phase;
             self.since = now;
@@ -325,6 +343,7 @@ impl Clone for TwinCore {
             reason: self.reason.clone(),
             since: self.since,
             session: self.session.clone(),
+            confined: self.confined.clone(),
             path: self.path.clone(),
             points: self.points.clone(),
             predictor: self.predictor.clone(),
@@ -354,6 +373,7 @@ impl Clone for TwinCore {
         self.reason.clone_from(&source.reason);
         self.since = source.since;
         self.session.clone_from(&source.session);
+        self.confined.clone_from(&source.confined);
         self.path.clone_from(&source.path);
         self.points.clone_from(&source.points);
         match (&mut self.predictor, &source.predictor) {

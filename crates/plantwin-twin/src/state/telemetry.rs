@@ -5,6 +5,7 @@
 
 use plantwin_adapter::{Frame, Sample};
 use plantwin_model::{Quality, Timestamp};
+use plantwin_seal::OriginDigest;
 
 use super::{Effect, Effects, Held, TwinCore};
 use crate::{
@@ -24,29 +25,38 @@ impl Telemetry {
         }
     }
 
-    /// Adds a value as the session judged it.
-    pub(super) fn add(&mut self, sample: &Sample, opened: &Result<Reading, Refused>) {
+    /// Adds a value as the session judged it, with the device's digest.
+    pub(super) fn add(
+        &mut self,
+        sample: &Sample,
+        opened: &Result<Reading, Refused>,
+        origin: Option<OriginDigest>,
+    ) {
         self.samples.push(match opened {
             Ok(reading) => TelemetrySample {
                 point: reading.point(),
                 value: Some(reading.value()),
                 quality: reading.quality(),
                 source_time: reading.source_time(),
+                origin,
             },
             Err(refused) => TelemetrySample {
                 point: refused.point,
                 value: None,
                 quality: Quality::Bad(refused.flaw),
                 source_time: sample.source_time.unwrap_or(self.received),
+                origin,
             },
         });
     }
 
     /// Adds all values of a frame that say nothing of now.
-    pub(super) fn record(&mut self, plan: &TwinPlan, frame: &Frame) {
-        for sample in &frame.samples {
+    pub(super) fn record(&mut self, plan: &TwinPlan, held: &Held) {
+        let Held { frame, origin, .. } = held;
+        for (i, sample) in frame.samples.iter().enumerate() {
             if let Some(spec) = plan.device.kind.points.get(sample.point.index()) {
-                self.add(sample, &Session::open(sample, spec, frame.received));
+                let origin = origin.get(i).copied().flatten();
+                self.add(sample, &Session::open(sample, spec, frame.received), origin);
             }
         }
     }
@@ -61,8 +71,8 @@ impl TwinCore {
     }
 
     /// Keeps a frame until the session opens: the first values often overtake its answer.
-    pub(super) fn hold(&mut self, plan: &TwinPlan, frame: &Frame, receipt: Option<u64>) {
-        let held = Held { frame: frame.clone(), receipt };
+    pub(super) fn hold(&mut self, plan: &TwinPlan, held: &Held) {
+        let held = held.clone();
         if plan.durable() {
             if self.held.len() >= MAX_RECEIPTS {
                 // The line never has more receipts than this unconfirmed, so one without gives
@@ -75,7 +85,7 @@ impl TwinCore {
                 self.missing += self.held.remove(place).unseen();
             }
             self.held.push(held);
-        } else if self.path.is_some() && (self.held.is_empty() || !frame.is_past()) {
+        } else if self.path.is_some() && (self.held.is_empty() || !held.frame.is_past()) {
             // The newest is kept, but none of the past in place of a live one.
             self.held.clear();
             self.held.push(held);
@@ -85,7 +95,7 @@ impl TwinCore {
     /// The session is open: what waited for it is taken, in order.
     pub(super) fn take_held(&mut self, plan: &TwinPlan, now: Timestamp, out: &mut Effects) {
         for held in std::mem::take(&mut self.held) {
-            self.take_frame(plan, &held.frame, held.receipt, now, out);
+            self.take_frame(plan, &held, now, out);
         }
     }
 

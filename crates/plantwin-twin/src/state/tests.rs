@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use plantwin_authority::{Authority, DeviceAgent};
 use plantwin_model::{Flaw, Outcome, PointIx, Quality, SessionView, Timestamp, TwinState};
 use proptest::prelude::*;
 
@@ -15,6 +14,7 @@ use crate::{
 mod alarms;
 mod commands;
 mod durable;
+mod quarantine;
 
 const START: Timestamp = Timestamp(1_000_000_000_000);
 
@@ -26,18 +26,23 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(mode: &str) -> (Self, Authority) {
-        let authority = Authority::from_seed(&[7; 32]);
-        let plan = plan(mode, &authority);
+    fn new(mode: &str) -> Self {
+        let plan = plan(mode);
         let core = TwinCore::new(&plan, START);
-        (Self { plan, core, now: START }, authority)
+        Self { plan, core, now: START }
     }
 
     /// A device of which every value is to be recorded.
-    fn durable(mode: &str) -> (Self, Authority) {
-        let (mut rig, authority) = Self::new(mode);
+    fn durable(mode: &str) -> Self {
+        let mut rig = Self::new(mode);
         rig.plan.device = Arc::new(durably(&rig.plan.device));
-        (rig, authority)
+        rig
+    }
+
+    /// The line tells that the device proved who it is.
+    fn proved(&mut self) -> Effects {
+        let expires = self.now.plus(Duration::from_mins(10));
+        self.tell(TwinMail::Session(SessionMail::Open { expires, sealed: false }))
     }
 
     fn tell(&mut self, mail: TwinMail) -> Effects {
@@ -88,7 +93,7 @@ fn alarms(effects: &Effects) -> Vec<String> {
 
 #[test]
 fn a_plain_device_goes_from_unbound_over_bound_to_shadowed() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     assert_eq!(rig.state().0, TwinState::Unbound);
     rig.up();
     assert_eq!(rig.state().0, TwinState::Bound);
@@ -99,33 +104,23 @@ fn a_plain_device_goes_from_unbound_over_bound_to_shadowed() {
 
 #[test]
 fn a_native_device_is_believed_only_after_it_proved_its_key_and_token() {
-    let (mut rig, authority) = Rig::new("simulated");
-    let effects = rig.up();
-    let Some(Effect::Exchange(challenge)) =
-        effects.iter().find(|e| matches!(e, Effect::Exchange(_)))
-    else {
-        panic!("no challenge: {effects:?}");
-    };
+    let mut rig = Rig::new("simulated");
+    rig.up();
     rig.values(1, 12.0);
     assert_eq!(rig.core.observed(&rig.plan).points[0].value, None, "not believed yet");
-    let device = rig.plan.device.id.clone();
-    let mut agent = DeviceAgent::new(authority.enrol(&device, &rig.plan.zone).unwrap());
-    agent.accept(authority.issue(&device, rig.now).unwrap()).unwrap();
-    let answer = agent.answer(challenge, rig.now).unwrap();
-    rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer.clone()) }));
+    rig.proved();
     let observed = rig.core.observed(&rig.plan);
     assert!(matches!(observed.session, SessionView::Token { .. }), "{:?}", observed.session);
     assert_eq!(observed.points[0].value, Some(12.0), "the value that came early is taken up");
-    // The same answer again is an answer to no challenge.
-    let effects = rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer) }));
-    assert!(alarms(&effects).iter().any(|a| a.contains("session")), "{effects:?}");
 }
 
 #[test]
-fn a_device_that_does_not_answer_the_challenge_is_refused_with_an_alarm() {
-    let (mut rig, _) = Rig::new("simulated");
+fn a_device_that_does_not_prove_who_it_is_is_refused_with_an_alarm() {
+    let mut rig = Rig::new("simulated");
     rig.up();
-    let effects = rig.tell(TwinMail::Session(SessionMail { answer: Err("no answer".to_owned()) }));
+    let reason = "the token expired".to_owned();
+    let news = SessionMail::Refused { reason, again: false };
+    let effects = rig.tell(TwinMail::Session(news));
     assert!(!alarms(&effects).is_empty());
     rig.values(1, 12.0);
     let observed = rig.core.observed(&rig.plan);
@@ -134,27 +129,24 @@ fn a_device_that_does_not_answer_the_challenge_is_refused_with_an_alarm() {
 }
 
 #[test]
-fn a_token_is_renewed_when_half_of_its_life_is_over() {
-    let (mut rig, authority) = Rig::new("simulated");
-    let device = rig.plan.device.id.clone();
-    let mut agent = DeviceAgent::new(authority.enrol(&device, &rig.plan.zone).unwrap());
-    agent.accept(authority.issue(&device, rig.now).unwrap()).unwrap();
-    let effects = rig.up();
-    let challenge = effects.iter().find_map(|e| match e {
-        Effect::Exchange(c) => Some(c.clone()),
-        _ => None,
-    });
-    let answer = agent.answer(&challenge.unwrap(), rig.now).unwrap();
-    rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer) }));
-    assert!(!rig.pass(Duration::from_secs(200)).iter().any(|e| matches!(e, Effect::Exchange(_))));
-    let renewed = rig.pass(Duration::from_secs(101));
-    assert_eq!(renewed.iter().filter(|e| matches!(e, Effect::Exchange(_))).count(), 1);
-    assert!(!rig.pass(Duration::from_secs(1)).iter().any(|e| matches!(e, Effect::Exchange(_))));
+fn an_open_session_outlives_a_delay_of_the_next_and_ends_with_its_own_time() {
+    let mut rig = Rig::new("simulated");
+    rig.up();
+    rig.proved();
+    rig.values(1, 12.0);
+    let delayed = SessionMail::Refused { reason: "no answer".to_owned(), again: true };
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    rig.tell(TwinMail::Session(delayed));
+    rig.values(2, 13.0);
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(13.0));
+    rig.now = rig.now.plus(Duration::from_mins(11));
+    rig.values(3, 14.0);
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(13.0), "it has expired");
 }
 
 #[test]
 fn nan_and_infinity_never_enter_the_model() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.values(1, 12.0);
     for (i, bad) in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].into_iter().enumerate() {
@@ -177,7 +169,7 @@ fn nan_and_infinity_never_enter_the_model() {
 
 #[test]
 fn values_received_twice_are_applied_once_and_a_device_that_restarted_is_believed() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.values(7, 12.0);
     let twice = TwinMail::Frame(frame(7, START, 13.0, 50.0));
@@ -190,7 +182,7 @@ fn values_received_twice_are_applied_once_and_a_device_that_restarted_is_believe
 
 #[test]
 fn a_value_that_is_not_renewed_becomes_visibly_stale_and_an_alive_device_keeps_it() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.values(1, 12.0);
     let deadline = rig.core.next_deadline(&rig.plan).expect("a deadline for staleness");
@@ -208,7 +200,7 @@ fn a_value_that_is_not_renewed_becomes_visibly_stale_and_an_alive_device_keeps_i
 
 #[test]
 fn a_lost_path_is_an_alarm_and_leaves_the_commands_under_way_unknown() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.values(1, 12.0);
     let write = rig.tell(TwinMail::Command(CommandMail {
@@ -228,7 +220,7 @@ fn a_lost_path_is_an_alarm_and_leaves_the_commands_under_way_unknown() {
 
 #[test]
 fn a_setpoint_that_the_device_does_not_follow_is_out_of_sync() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.values(1, 12.0);
     rig.tell(TwinMail::Command(CommandMail {
@@ -252,14 +244,14 @@ fn a_setpoint_that_the_device_does_not_follow_is_out_of_sync() {
 
 #[test]
 fn what_is_saved_comes_back_with_its_age_and_never_as_live() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.values(1, 19.0);
     rig.tell(TwinMail::Acknowledge("level_high".into()));
     let saved = rig.core.vital(&rig.plan).to_bytes();
     let energy = rig.core.observed(&rig.plan).energy_joules;
 
-    let (mut next, _) = Rig::new("physical");
+    let mut next = Rig::new("physical");
     next.now = START.plus(Duration::from_hours(1));
     let mut effects = Effects::new();
     let vital = Vital::from_bytes(&saved).expect("of this version");
@@ -289,7 +281,7 @@ fn past(sequence: u64, received: Timestamp, time: Option<Timestamp>, level: f64)
 #[test]
 fn values_of_the_past_are_shown_as_stale_and_are_no_word_of_the_device() {
     const STALE: Quality = Quality::Uncertain(Flaw::Stale);
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.tell(TwinMail::LinkDown(LinkDownMail { reason: "cable cut".into() }));
     rig.up();
@@ -328,7 +320,7 @@ fn values_of_the_past_are_shown_as_stale_and_are_no_word_of_the_device() {
 
 #[test]
 fn a_live_device_ends_a_loss_of_communication_that_a_value_of_the_past_did_not() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.tell(TwinMail::LinkDown(LinkDownMail { reason: "cable cut".into() }));
     rig.up();
@@ -343,7 +335,7 @@ fn a_live_device_ends_a_loss_of_communication_that_a_value_of_the_past_did_not()
 
 #[test]
 fn a_value_of_the_past_takes_the_place_of_no_newer_one_and_confirms_none() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.values(7, 12.0);
     let measured = rig.now;
@@ -364,7 +356,7 @@ fn a_value_of_the_past_takes_the_place_of_no_newer_one_and_confirms_none() {
 
 #[test]
 fn a_flow_moves_the_model() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.values(1, 12.0);
     // 29 cm3/s in, 1 cm3/s out, 28 cm2: one centimetre a second.
@@ -380,7 +372,7 @@ proptest! {
     fn no_order_of_letters_panics_or_lets_a_bad_number_through(
         letters in proptest::collection::vec((0_u8..8, any::<f64>(), 0_u64..5_000), 1..60),
     ) {
-        let (mut rig, _) = Rig::new("physical");
+        let mut rig = Rig::new("physical");
         for (i, (kind, value, millis)) in letters.into_iter().enumerate() {
             rig.now = rig.now.plus(Duration::from_millis(millis));
             match kind {

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use plantwin_energy::Ledger;
-use plantwin_model::{AlarmView, Flaw, Quality, Timestamp};
+use plantwin_model::{AlarmView, Flaw, Quality, Timestamp, TwinState};
 use plantwin_watch::BankSnapshot;
 use serde::{Deserialize, Serialize};
 
-use super::{Effect, Effects, TwinCore};
+use smallvec::SmallVec;
+
+use super::{Effect, Effects, Reason, TwinCore};
 use crate::{TwinEvent, TwinPlan};
 
 /// Values are saved at most this often; alarm changes at once.
@@ -21,6 +23,8 @@ pub struct Vital {
     points: Vec<VitalPoint>,
     /// Sequence number and source time of the last frame told, for a device of durable delivery.
     recorded: Option<(u64, Timestamp)>,
+    /// Why the device is confined, if it is.
+    confined: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,6 +66,7 @@ impl TwinCore {
                 })
                 .collect(),
             recorded: self.session.recorded().filter(|_| plan.durable()),
+            confined: self.confined.clone(),
         }
     }
 
@@ -86,6 +91,12 @@ impl TwinCore {
         }
         if let Some(recorded) = vital.recorded.filter(|_| plan.durable()) {
             self.session.restore(recorded);
+        }
+        if let Some(why) = vital.confined {
+            // Its line is told before it can begin a session.
+            self.confined = Some(why.clone());
+            out.push(Effect::Confine { safe: SmallVec::new() });
+            self.enter(TwinState::Quarantined, Reason::Text(why), now);
         }
         let views: Vec<_> = self.alarms.active().collect();
         if !views.is_empty() {

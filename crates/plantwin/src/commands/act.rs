@@ -3,9 +3,13 @@
 use plantwin_adapter::SystemClock;
 use plantwin_model::{AlarmId, CommandKey, Outcome, Request, Role};
 
+use super::keys;
 use crate::{
-    cli::{AckArgs, CommandArgs, LetterArgs, RestartArgs, Which},
-    control::{self, wire::Ask},
+    cli::{AckArgs, CommandArgs, LetterArgs, QuarantineArgs, ReleaseArgs, RestartArgs, Which},
+    control::{
+        self,
+        wire::{Ask, Question},
+    },
     exit::{Code, Failure},
 };
 
@@ -48,6 +52,16 @@ pub(crate) fn restart(args: &RestartArgs) -> Result<Code, Failure> {
     send(&args.which, None, Request::Restart { device: args.twin.as_str().into() })
 }
 
+pub(crate) fn quarantine(args: &QuarantineArgs) -> Result<Code, Failure> {
+    let (device, reason) = (args.twin.as_str().into(), args.reason.clone());
+    send_as(Role::Security, &args.which, None, Request::Quarantine { device, reason })
+}
+
+pub(crate) fn release(args: &ReleaseArgs) -> Result<Code, Failure> {
+    let device = args.twin.as_str().into();
+    send_as(Role::Security, &args.which, None, Request::Release { device })
+}
+
 /// Hands a letter that was set aside to its twin again.
 pub(crate) fn retry_letter(args: &LetterArgs) -> Result<Code, Failure> {
     let device = args.twin.as_str().into();
@@ -70,8 +84,19 @@ fn number(text: &str) -> Result<f64, Failure> {
 
 /// Sends a request; without a key it is made once and never again.
 fn send(which: &Which, key: Option<CommandKey>, request: Request) -> Result<Code, Failure> {
+    send_as(Role::Engineer, which, key, request)
+}
+
+/// The same; `role` is what the owner of a plant without users acts in.
+fn send_as(
+    role: Role,
+    which: &Which,
+    key: Option<CommandKey>,
+    request: Request,
+) -> Result<Code, Failure> {
     let socket = control::find(which.attach.as_deref(), which.data.as_deref())?;
-    let what = Ask::Request { role: Role::Engineer, key, request };
+    let proof = keys::proof(which)?;
+    let what = Question { ask: Ask::Request { role, key, request }, proof };
     match control::outcome_of(&socket, &what, &SystemClock::new(1.0)) {
         Outcome::Done => {
             say!("done");

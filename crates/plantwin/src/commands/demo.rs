@@ -31,7 +31,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<Code, Failure> {
     }
     let file = format!("<built-in>/{}.toml", args.name);
     let plant = read::sound(read::from_text(&file, text, None, &args.read)?)?;
-    run::plant(plant, &args.how)
+    run::plant(plant, &args.how, None)
 }
 
 /// The first `title = "..."` of a file, for a list.

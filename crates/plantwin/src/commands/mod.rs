@@ -1,12 +1,17 @@
 //! One file per command.
 
 mod act;
+mod audit;
+pub(crate) mod authority;
+mod can_i;
 mod check;
 mod console;
 mod demo;
+mod keys;
 mod mail;
 mod new;
 mod pictures;
+mod policy;
 mod read;
 mod run;
 mod status;
@@ -14,7 +19,7 @@ mod tap;
 mod tui;
 
 use crate::{
-    cli::{Cli, Command, MailCommand},
+    cli::{AuditCommand, Cli, Command, KeysCommand, MailCommand, PolicyCommand},
     exit::{Code, Failure},
 };
 
@@ -31,6 +36,17 @@ pub(crate) fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Act(args) => act::command(&args),
         Command::Ack(args) => act::acknowledge(&args),
         Command::Restart(args) => act::restart(&args),
+        Command::Quarantine(args) => act::quarantine(&args),
+        Command::Release(args) => act::release(&args),
+        Command::CanI(args) => can_i::can_i(&args),
+        Command::Policy(PolicyCommand::Reload(args)) => policy::reload(&args),
+        Command::Policy(PolicyCommand::Passphrase(args)) => policy::passphrase(&args),
+        Command::Authority(command) => authority::run(&command),
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args),
+        Command::Audit(AuditCommand::Show(args)) => audit::show(&args),
+        Command::Audit(AuditCommand::Checkpoint(args)) => audit::checkpoint(&args),
+        Command::Keys(KeysCommand::Show(args)) => keys::show(&args),
+        Command::Keys(KeysCommand::Rewrap(args)) => keys::rewrap(&args),
         Command::Mail(MailCommand::List(args)) => mail::list(&args),
         Command::Mail(MailCommand::Show(args)) => mail::show(&args),
         Command::Mail(MailCommand::Retry(args)) => act::retry_letter(&args),

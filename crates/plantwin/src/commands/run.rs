@@ -10,25 +10,46 @@ use std::{
 };
 
 use plantwin_adapter::SystemClock;
-use plantwin_model::{Clock, PlantSpec};
-use plantwin_runtime::{RunRequest, RunningPlant};
+use plantwin_model::{Clock, PlantSpec, Severity};
+use plantwin_runtime::{KeySource, RunRequest, RunningPlant, RuntimeError};
 use plantwin_tui::Options;
 
-use super::{console, read, tui};
+use super::{authority, console, keys, read, tui};
 use crate::{
     cli::{HowArgs, RunArgs},
-    control::{Place, Server},
+    control::{self, Place, Reread, Server},
     exit::{Code, Failure, OrExit},
     logging, protocols,
 };
 
 pub(crate) fn run(args: &RunArgs) -> Result<Code, Failure> {
     let plant = read::sound(read::from_file(&args.plant, &args.read)?)?;
-    self::plant(plant, &args.how)
+    let (file, how_read) = (args.plant.clone(), args.read.clone());
+    let reread: Reread = Arc::new(move || {
+        let read = read::from_file(&file, &how_read).map_err(|f| format!("{:#}", f.error))?;
+        let first = read.diagnostics.iter().find(|d| d.severity == Severity::Error);
+        let (errors, first) = (read.errors(), first.map(ToString::to_string));
+        read.plant.ok_or_else(|| {
+            let first = first.unwrap_or_default();
+            format!("the file has {errors} errors and nothing of it was taken; the first: {first}")
+        })
+    });
+    self::plant(plant, &args.how, Some(reread))
 }
 
 /// Runs a checked plant until it is told to stop.
-pub(crate) fn plant(spec: PlantSpec, how: &HowArgs) -> Result<Code, Failure> {
+pub(crate) fn plant(
+    spec: PlantSpec,
+    how: &HowArgs,
+    reread: Option<Reread>,
+) -> Result<Code, Failure> {
+    let key = match &how.data {
+        Some(dir) => keys::source(&how.key, dir)?,
+        None if how.key.any() => {
+            return Err(Code::Usage.failure("a key is for a data folder; name one by --data DIR"));
+        }
+        None => KeySource::Plain,
+    };
     let stop = console::stop_flag().or_exit(Code::Unavailable)?;
     let on_screen = !how.headless && io::stdout().is_terminal() && io::stdin().is_terminal();
     let mut place = Place::prepare(&spec.name, how.data.as_deref())?;
@@ -39,28 +60,36 @@ pub(crate) fn plant(spec: PlantSpec, how: &HowArgs) -> Result<Code, Failure> {
         plant: spec,
         registry: protocols::registry(),
         data: how.data.clone(),
+        key,
         speed: how.speed,
+        authority: authority::at(how.authority.as_deref(), how.authority_key.as_deref())?,
     };
-    let plant = RunningPlant::start(request)
-        .map_err(|e| Code::Unavailable.failure(format!("failed to {e}")))?;
+    let plant = RunningPlant::start(request).map_err(|error| match error {
+        RuntimeError::Store(error) => keys::failure(error),
+        error => Code::Unavailable.failure(format!("failed to {error}")),
+    })?;
     for warning in &plant.warnings {
         tracing::warn!("{warning}");
         eprintln!("plantwin: {warning}");
     }
     place.take();
-    let server = Server::start(&place.socket(), &plant)?;
+    let server = Server::start(&place.socket(), &plant, reread)?;
     let wall: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
     if let Some(lasts) = how.lasts {
         stop_after(lasts, &wall, &stop).or_exit(Code::Unavailable)?;
     }
     let outcome = if on_screen {
+        let front = plant.front_desk();
+        // Whoever sits here is whoever started the plant.
+        let who = control::whoever_runs_this(&front.policy(), how.role.into());
+        let role = front.policy().role_of(&who);
         let options = Options {
             readonly: how.readonly,
-            role: how.role.into(),
+            role,
             stop: Arc::clone(&stop),
             ..tui::options(how.look, Arc::clone(&wall))
         };
-        console::run(plant.view.clone(), plant.commands(how.role.into()), options)
+        console::run(plant.view.clone(), front.desk(who), options)
     } else {
         let mut out = io::stdout().lock();
         for (protocol, address) in plant.view.borrow().endpoints.iter() {

@@ -2,21 +2,21 @@
 
 use serde_json::Value;
 
-use super::mail;
+use super::{keys, mail};
 use crate::{
     cli::{StatusArgs, Which},
-    control::{self, wire::Ask},
+    control::{
+        self,
+        wire::{Ask, Question},
+    },
     exit::{Code, Failure, OrExit},
 };
 
 /// The state of a running plant, as JSON text.
 pub(super) fn fetch(which: &Which) -> Result<String, Failure> {
     let socket = control::find(which.attach.as_deref(), which.data.as_deref())?;
-    let mut lines = control::ask(&socket, &Ask::Status)?;
-    lines
-        .next()
-        .ok_or_else(|| Code::Unavailable.failure("the plant closed the connection"))?
-        .map_err(|e| Code::Unavailable.failure(format!("the plant did not answer: {e}")))
+    let question = Question { ask: Ask::Status, proof: keys::proof(which)? };
+    control::answer(&socket, &question)
 }
 
 pub(crate) fn status(args: &StatusArgs) -> Result<Code, Failure> {

@@ -8,9 +8,13 @@ use std::{
 use plantwin_adapter::SystemClock;
 use plantwin_model::Clock;
 
+use super::keys;
 use crate::{
     cli::TapArgs,
-    control::{self, wire::Ask},
+    control::{
+        self,
+        wire::{Ask, Question},
+    },
     exit::{Code, Failure, OrExit},
 };
 
@@ -19,7 +23,9 @@ pub(crate) fn tap(args: &TapArgs) -> Result<Code, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
     let end = args.lasts.map(|d| clock.now().plus(d));
     let mut out = io::stdout().lock();
-    for line in control::ask(&socket, &Ask::Tap { twin: args.twin.clone() })? {
+    let ask = Ask::Tap { twin: args.twin.clone() };
+    let question = Question { ask, proof: keys::proof(&args.which)? };
+    for line in control::ask(&socket, &question)? {
         let line = match line {
             Ok(line) => line,
             // A quiet twin sends blank lines; a socket that is quiet for this long is dead.
@@ -32,6 +38,9 @@ pub(crate) fn tap(args: &TapArgs) -> Result<Code, Failure> {
         }
         if line.is_empty() {
             continue;
+        }
+        if let Some(refused) = control::refusal(&line) {
+            return Err(refused);
         }
         if line.starts_with(r#"{"say":"error""#) {
             let text = serde_json::from_str::<serde_json::Value>(&line)

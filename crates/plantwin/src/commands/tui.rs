@@ -6,7 +6,7 @@ use plantwin_adapter::SystemClock;
 use plantwin_model::Clock;
 use plantwin_tui::{Options, Theme};
 
-use super::{console, pictures};
+use super::{console, keys, pictures};
 use crate::{
     cli::{LookArgs, ThemeArg, TuiArgs},
     control,
@@ -34,7 +34,8 @@ pub(crate) fn tui(args: &TuiArgs) -> Result<Code, Failure> {
     }
     let socket = control::find(args.which.attach.as_deref(), args.which.data.as_deref())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
-    let attached = control::attach(socket, args.role.into(), Arc::clone(&clock))?;
+    let proof = keys::proof(&args.which)?;
+    let attached = control::attach(socket, args.role.into(), proof, Arc::clone(&clock))?;
     let options = Options {
         readonly: args.readonly,
         role: args.role.into(),

@@ -16,8 +16,9 @@ use plantwin_model::{
     Clock, CommandKey, CommandSender, LinkView, Outcome, PlantView, Request, Role,
 };
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
-use super::wire::{Ask, Say};
+use super::wire::{Ask, Proof, Question, Say};
 use crate::exit::{Code, Failure};
 
 /// Longest wait for an answer to a request.
@@ -32,7 +33,7 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Asks once and returns the lines of the answer.
 pub(crate) fn ask(
     socket: &Path,
-    what: &Ask,
+    what: &Question,
 ) -> Result<impl Iterator<Item = std::io::Result<String>>, Failure> {
     let failed = |e: std::io::Error| Code::Unavailable.failure(unreachable(socket, &e));
     let stream = connect(socket, what).map_err(failed)?;
@@ -40,18 +41,40 @@ pub(crate) fn ask(
     Ok(BufReader::new(stream).lines())
 }
 
+/// Asks once and returns the first line of the answer; a refusal is a failure.
+pub(crate) fn answer(socket: &Path, what: &Question) -> Result<String, Failure> {
+    let line = ask(socket, what)?
+        .next()
+        .ok_or_else(|| Code::Unavailable.failure("the plant closed the connection"))?
+        .map_err(|e| Code::Unavailable.failure(format!("the plant did not answer: {e}")))?;
+    refusal(&line).map_or(Ok(line), Err)
+}
+
+/// The failure that an answer is, if the plant refused for lack of rights.
+pub(crate) fn refusal(line: &str) -> Option<Failure> {
+    // Most answers are long, and none of those begins so.
+    if !line.starts_with(r#"{"say":"refused""#) {
+        return None;
+    }
+    match serde_json::from_str(line) {
+        Ok(Say::Refused { text }) => Some(Code::Auth.failure(format!("refused: {text}"))),
+        _ => None,
+    }
+}
+
 fn unreachable(socket: &Path, error: &std::io::Error) -> String {
     format!("cannot reach the plant at {}: {error}; is it running?", socket.display())
 }
 
-fn connect(socket: &Path, what: &Ask) -> std::io::Result<UnixStream> {
+fn connect(socket: &Path, what: &Question) -> std::io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
     say(&mut stream, what)?;
     Ok(stream)
 }
 
-fn say(stream: &mut UnixStream, what: &Ask) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(what)?;
+fn say(stream: &mut UnixStream, what: &Question) -> std::io::Result<()> {
+    // It may hold a passphrase.
+    let mut line = Zeroizing::new(serde_json::to_vec(what)?);
     line.push(b'\n');
     stream.write_all(&line)
 }
@@ -73,18 +96,21 @@ impl Drop for Attached {
 pub(crate) fn attach(
     socket: PathBuf,
     role: Role,
+    proof: Option<Proof>,
     clock: Arc<dyn Clock>,
 ) -> Result<Attached, Failure> {
     let (publish, view) = watch::channel(Arc::new(PlantView::empty("...")));
     let stop = Arc::new(AtomicBool::new(false));
-    let commands = Arc::new(RemoteDesk { socket: socket.clone(), role, clock: clock.clone() });
+    let question = Question { ask: Ask::Attach, proof: proof.clone() };
+    let commands =
+        Arc::new(RemoteDesk { socket: socket.clone(), role, proof, clock: clock.clone() });
     let stopped = Arc::clone(&stop);
     std::thread::Builder::new()
         .name("attach".to_owned())
         .spawn(move || {
             while !stopped.load(Relaxed) {
                 // How it ended does not matter: it is lost, and tried again.
-                let _ = follow(&socket, &publish, &stopped);
+                let _ = follow(&socket, &question, &publish, &stopped);
                 publish.send_modify(|view| {
                     if view.link == LinkView::Live {
                         Arc::make_mut(view).link = LinkView::Lost { since: clock.now() };
@@ -99,10 +125,11 @@ pub(crate) fn attach(
 
 fn follow(
     socket: &Path,
+    question: &Question,
     publish: &watch::Sender<Arc<PlantView>>,
     stop: &AtomicBool,
 ) -> std::io::Result<()> {
-    let stream = connect(socket, &Ask::Attach)?;
+    let stream = connect(socket, question)?;
     stream.set_read_timeout(Some(SILENCE))?;
     let mut view: Option<PlantView> = None;
     for line in BufReader::new(stream).lines() {
@@ -125,6 +152,7 @@ fn follow(
 struct RemoteDesk {
     socket: PathBuf,
     role: Role,
+    proof: Option<Proof>,
     clock: Arc<dyn Clock>,
 }
 
@@ -134,7 +162,8 @@ impl CommandSender for RemoteDesk {
         let (socket, clock) = (self.socket.clone(), Arc::clone(&self.clock));
         let acts = matches!(request, Request::Command { .. } | Request::Write { .. });
         let key = key.or_else(|| acts.then(random_key).flatten());
-        let what = Ask::Request { role: self.role, key, request };
+        let ask = Ask::Request { role: self.role, key, request };
+        let what = Question { ask, proof: self.proof.clone() };
         std::thread::spawn(move || {
             // The console may have been closed meanwhile.
             let _ = reply.send(outcome_of(&socket, &what, &*clock));
@@ -162,7 +191,7 @@ enum Attempt {
 /// One with a key is made again when the connection is lost before an answer came, as when the
 /// runtime restarts: the same key never acts twice. One without is left at that. A runtime that
 /// came back may find out only after a while whether the device acted: it is asked until then.
-pub(crate) fn outcome_of(socket: &Path, what: &Ask, clock: &dyn Clock) -> Outcome {
+pub(crate) fn outcome_of(socket: &Path, what: &Question, clock: &dyn Clock) -> Outcome {
     let unknown = |reason: String| Outcome::Unknown {
         reason: format!("{reason}; whether the device acted cannot be told"),
     };
@@ -171,7 +200,7 @@ pub(crate) fn outcome_of(socket: &Path, what: &Ask, clock: &dyn Clock) -> Outcom
         Attempt::Unreached(reason) => return Outcome::Failed { reason },
         Attempt::Lost(reason) => unknown(reason),
     };
-    if matches!(what, Ask::Request { key: Some(_), .. }) {
+    if matches!(what.ask, Ask::Request { key: Some(_), .. }) {
         let end = clock.now().plus(AGAIN_WITHIN);
         loop {
             let left = end.since(clock.now());
@@ -190,7 +219,7 @@ pub(crate) fn outcome_of(socket: &Path, what: &Ask, clock: &dyn Clock) -> Outcom
     last
 }
 
-fn attempt(socket: &Path, what: &Ask, within: Duration) -> Attempt {
+fn attempt(socket: &Path, what: &Question, within: Duration) -> Attempt {
     let mut stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,
         Err(error) => return Attempt::Unreached(unreachable(socket, &error)),
@@ -207,6 +236,7 @@ fn attempt(socket: &Path, what: &Ask, within: Duration) -> Attempt {
     };
     match serde_json::from_str(&line) {
         Ok(Say::Outcome { outcome }) => Attempt::Answered(outcome),
+        Ok(Say::Refused { text }) => Attempt::Answered(Outcome::Refused { reason: text }),
         Ok(Say::Error { text }) => Attempt::Answered(Outcome::Failed { reason: text }),
         Ok(_) | Err(_) => Attempt::Lost("the plant gave an answer that makes no sense".to_owned()),
     }

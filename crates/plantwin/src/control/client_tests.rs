@@ -38,10 +38,10 @@ fn plant(folder: &tempfile::TempDir, does: Vec<Does>) -> (PathBuf, JoinHandle<Ve
     (socket, asked)
 }
 
-fn write(key: Option<CommandKey>) -> Ask {
+fn write(key: Option<CommandKey>) -> Question {
     let request =
         Request::Write { device: "pump1".into(), point: "voltage".to_owned(), value: 3.2 };
-    Ask::Request { role: Role::Engineer, key, request }
+    Ask::Request { role: Role::Engineer, key, request }.into()
 }
 
 const DONE: Does = Does::Answers("{\"say\":\"outcome\",\"outcome\":\"done\"}\n");

@@ -9,8 +9,13 @@ use std::{
     time::Duration,
 };
 
-use plantwin_model::{CommandSender, Outcome, PlantView, Role};
-use plantwin_runtime::RunningPlant;
+use plantwin_authority::{
+    policy::{Principal, Question as Doubt},
+    registry::{Actor, AuthorityOp},
+    service::AuthorityPort,
+};
+use plantwin_model::{Action, CommandKey, Outcome, PlantSpec, PlantView, Request, Role};
+use plantwin_runtime::{FrontDesk, RunningPlant};
 use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -19,8 +24,10 @@ use tokio::{
 };
 
 use super::{
+    door::{Door, Owner, Visitor},
+    sight::Sight,
     status,
-    wire::{Ask, Hello, REQUEST_LIMIT, Say, Update},
+    wire::{Ask, Hello, Question, REQUEST_LIMIT, Say, Update},
 };
 use crate::exit::{Code, Failure};
 
@@ -44,15 +51,27 @@ pub(crate) struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Reads the file of the running plant again, as it was read at the start. The error is what is
+/// wrong with it, for people.
+pub(crate) type Reread = Arc<dyn Fn() -> Result<PlantSpec, String> + Send + Sync>;
+
 /// What clients may see and do.
 struct Desk {
     view: watch::Receiver<Arc<PlantView>>,
-    /// By role; the most that a client may claim is the role of the runtime's owner.
-    senders: Vec<(Role, Arc<dyn CommandSender>)>,
+    front: FrontDesk,
+    authority: Arc<dyn AuthorityPort>,
+    door: Door,
+    reread: Option<Reread>,
+    socket: std::path::PathBuf,
 }
 
 impl Server {
-    pub(crate) fn start(socket: &Path, plant: &RunningPlant) -> Result<Self, Failure> {
+    /// Without `reread` the policy cannot be reloaded.
+    pub(crate) fn start(
+        socket: &Path,
+        plant: &RunningPlant,
+        reread: Option<Reread>,
+    ) -> Result<Self, Failure> {
         let cannot = |e: std::io::Error| {
             Code::Unavailable.failure(format!("cannot open the socket {}: {e}", socket.display()))
         };
@@ -64,12 +83,17 @@ impl Server {
             let _guard = runtime.enter();
             UnixListener::bind(socket).map_err(cannot)?
         };
-        fs::set_permissions(socket, fs::Permissions::from_mode(0o600)).map_err(cannot)?;
-        let roles = [Role::Viewer, Role::Operator, Role::Engineer];
+        let front = plant.front_desk();
+        let owner = Owner::of_this_process();
         let desk = Arc::new(Desk {
             view: plant.view.clone(),
-            senders: roles.into_iter().map(|r| (r, plant.commands(r))).collect(),
+            authority: plant.authority(),
+            door: Door::new(front.clone(), owner),
+            front,
+            reread,
+            socket: socket.to_path_buf(),
         });
+        desk.admit().map_err(cannot)?;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
@@ -121,6 +145,8 @@ async fn serve(listener: UnixListener, desk: Arc<Desk>) {
 }
 
 async fn client(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
+    // Of the process at the other end, as it was when it connected.
+    let uid = stream.peer_cred()?.uid();
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(REQUEST_LIMIT as u64));
@@ -128,43 +154,139 @@ async fn client(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
     if line.is_empty() {
         return Ok(());
     }
-    let ask = match serde_json::from_str(&line) {
-        Ok(ask) => ask,
+    let question: Result<Question, _> = serde_json::from_str(&line);
+    zeroize::Zeroize::zeroize(&mut line);
+    let Question { ask, proof } = match question {
+        Ok(question) => question,
         Err(error) => return say(&mut write, &Say::Error { text: error.to_string() }).await,
+    };
+    let who = match desk.door.open(uid, proof).await {
+        Ok(who) => who,
+        Err(text) => return say(&mut write, &Say::Refused { text }).await,
     };
     match ask {
         Ask::Status => {
             let view = Arc::clone(&desk.view.borrow());
-            say(&mut write, &status::Status::of(&view)).await
+            match Sight::of(&desk.front, &who, &view) {
+                Ok(view) => say(&mut write, &status::Status::of(&view)).await,
+                Err(text) => say(&mut write, &Say::Refused { text }).await,
+            }
         }
-        Ask::Tap { twin } => tap(&mut write, desk, &twin).await,
-        Ask::Attach => attach(&mut write, desk).await,
-        Ask::Request { role, key, request } => {
-            let (_, sender) =
-                desk.senders.iter().rev().find(|(r, _)| *r <= role).unwrap_or(&desk.senders[0]);
-            let receiver = sender.send_keyed(key, request);
-            let waiting =
-                tokio::task::spawn_blocking(move || receiver.recv_timeout(OUTCOME_WITHIN));
-            let outcome = match waiting.await.map_err(std::io::Error::other)? {
-                Ok(outcome) => outcome,
-                Err(RecvTimeoutError::Timeout) => Outcome::Unknown {
-                    reason: "no outcome came in time; whether the device acted is unknown"
-                        .to_owned(),
-                },
-                // The runtime ends. Closing the connection makes a client with a key ask again.
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        Ask::Tap { twin } => tap(&mut write, desk, &who, &twin).await,
+        Ask::Attach => attach(&mut write, desk, &who).await,
+        Ask::CanI { who, action, what, value, at } => {
+            let at = at.unwrap_or_else(|| desk.front.now());
+            let answer = match desk.front.explain(&Doubt { who, action, what, value, at }) {
+                Ok(explanation) => Say::Explained { explanation },
+                Err(text) => Say::Error { text },
             };
-            say(&mut write, &Say::Outcome { outcome }).await
+            say(&mut write, &answer).await
+        }
+        Ask::ReloadPolicy => {
+            let answer = desk.reload(&who.principal(Role::Security)).await;
+            say(&mut write, &answer).await
+        }
+        Ask::Authority { op } => {
+            let answer = desk.authority(&who.principal(Role::Security), *op).await;
+            say(&mut write, &answer).await
+        }
+        Ask::Request { role, key, request } => {
+            let who = who.principal(role);
+            match desk.request(who, key, request).await? {
+                Some(outcome) => say(&mut write, &Say::Outcome { outcome }).await,
+                None => Ok(()),
+            }
         }
     }
 }
 
-async fn tap(write: &mut OwnedWriteHalf, desk: &Desk, twin: &str) -> std::io::Result<()> {
+impl Desk {
+    /// Lets others than the owner reach the socket if some of them are users.
+    fn admit(&self) -> std::io::Result<()> {
+        let mode = if self.door.is_for_others() { 0o666 } else { 0o600 };
+        fs::set_permissions(&self.socket, fs::Permissions::from_mode(mode))
+    }
+
+    /// `None` if the runtime ends: closing the connection makes a client with a key ask again.
+    async fn request(
+        &self,
+        who: Principal,
+        key: Option<CommandKey>,
+        request: Request,
+    ) -> std::io::Result<Option<Outcome>> {
+        let receiver = self.front.desk(who).send_keyed(key, request);
+        let waiting = tokio::task::spawn_blocking(move || receiver.recv_timeout(OUTCOME_WITHIN));
+        Ok(match waiting.await.map_err(std::io::Error::other)? {
+            Ok(outcome) => Some(outcome),
+            Err(RecvTimeoutError::Timeout) => Some(Outcome::Unknown {
+                reason: "no outcome came in time; whether the device acted is unknown".to_owned(),
+            }),
+            Err(RecvTimeoutError::Disconnected) => None,
+        })
+    }
+
+    /// What may be asked of the authority is for the policy to say, and for the authority once
+    /// more: of people, never of gateways.
+    async fn authority(&self, who: &Principal, op: AuthorityOp) -> Say {
+        let Some(needs) = op.needs() else {
+            return Say::Refused { text: "it is for gateways alone".to_owned() };
+        };
+        let action = if needs < Role::Security { Action::Configure } else { Action::Admin };
+        if let Err(text) = self.front.may(who, action, needs, "ask the authority") {
+            return Say::Refused { text };
+        }
+        let name = who.to_string();
+        let name = name.strip_prefix("user:").unwrap_or(&name);
+        match self.authority.op(op, Actor::person(name, needs)).await {
+            Ok(reply) => Say::Authority { reply: Box::new(reply) },
+            Err(error) => Say::AuthorityRefused {
+                code: error.reason_code().to_owned(),
+                text: error.to_string(),
+            },
+        }
+    }
+
+    async fn reload(&self, who: &Principal) -> Say {
+        if let Err(text) = self.front.may_reload(who) {
+            return Say::Refused { text };
+        }
+        let Some(reread) = self.reread.clone() else {
+            let text = "this plant has no file that could be read again".to_owned();
+            return Say::Error { text };
+        };
+        // A large file takes its time, and others are served meanwhile.
+        let (front, who) = (self.front.clone(), who.clone());
+        let taken = tokio::task::spawn_blocking(move || {
+            let file = reread().inspect_err(|reason| front.reload_failed(&who, reason))?;
+            front.reload(&who, &file)
+        });
+        let reloaded = match taken.await {
+            Ok(Ok(reloaded)) => reloaded,
+            Ok(Err(text)) => return Say::Error { text },
+            Err(error) => return Say::Error { text: error.to_string() },
+        };
+        if let Err(error) = self.admit() {
+            tracing::warn!("control socket: its mode stays as it was: {error}");
+        }
+        Say::Reloaded { epoch: reloaded.epoch, left: reloaded.left }
+    }
+}
+
+async fn tap(
+    write: &mut OwnedWriteHalf,
+    desk: &Desk,
+    who: &Visitor,
+    twin: &str,
+) -> std::io::Result<()> {
     let mut view = desk.view.clone();
     let mut last = None;
     let mut said = tokio::time::Instant::now();
     loop {
         let snapshot = Arc::clone(&view.borrow_and_update());
+        let snapshot = match Sight::of(&desk.front, who, &snapshot) {
+            Ok(snapshot) => snapshot,
+            Err(text) => return say(write, &Say::Refused { text }).await,
+        };
         let Some(found) = snapshot.twins.iter().find(|t| t.id.as_str() == twin) else {
             return say(write, &Say::Error { text: format!("there is no twin {twin}") }).await;
         };
@@ -183,8 +305,12 @@ async fn tap(write: &mut OwnedWriteHalf, desk: &Desk, twin: &str) -> std::io::Re
     }
 }
 
-async fn attach(write: &mut OwnedWriteHalf, desk: &Desk) -> std::io::Result<()> {
+async fn attach(write: &mut OwnedWriteHalf, desk: &Desk, who: &Visitor) -> std::io::Result<()> {
     let first = Arc::clone(&desk.view.borrow());
+    let first = match Sight::of(&desk.front, who, &first) {
+        Ok(first) => first,
+        Err(text) => return say(write, &Say::Refused { text }).await,
+    };
     say(write, &Say::Hello(Box::new(Hello::of(&first)))).await?;
     let mut before: Option<Arc<PlantView>> = None;
     let mut beat = tokio::time::interval(UPDATE_EVERY);
@@ -192,6 +318,11 @@ async fn attach(write: &mut OwnedWriteHalf, desk: &Desk) -> std::io::Result<()> 
     loop {
         beat.tick().await;
         let view = Arc::clone(&desk.view.borrow());
+        // Who may see nothing any more is cut off; who sees other twins than before begins anew.
+        let Ok(view) = Sight::of(&desk.front, who, &view) else { return Ok(()) };
+        if before.as_ref().is_some_and(|before| !Sight::is_same(before, &view)) {
+            return Ok(());
+        }
         let update = Update::between(before.as_deref(), &view);
         say(write, &Say::Update(Box::new(update))).await?;
         before = Some(view);

@@ -222,6 +222,7 @@ impl SessionStatus {
             SessionView::None => ("none", None, None),
             SessionView::Plain => ("plain", None, None),
             SessionView::Token { expires } => ("token", Some(time(*expires)), None),
+            SessionView::Sealed { expires } => ("sealed", Some(time(*expires)), None),
             SessionView::Refused { reason } => ("refused", None, Some(reason.clone())),
         };
         Self { kind, expires, reason }

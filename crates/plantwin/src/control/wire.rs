@@ -2,16 +2,70 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use plantwin_authority::{
+    policy::Explanation,
+    registry::{AuthorityOp, AuthorityReply},
+};
 use plantwin_model::{
-    AlarmView, CommandKey, LinkView, NorthboundView, Outcome, PlantView, Request, Role,
+    Action, AlarmView, CommandKey, LinkView, NorthboundView, Outcome, PlantView, Request, Role,
     SetAsideView, SpoolView, Timestamp, TwinTable, TwinView, TypeView, ZoneView,
 };
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// Longest line of a request, in bytes.
 pub(crate) const REQUEST_LIMIT: usize = 64 * 1024;
 
 /// Said by a client, once per connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Question {
+    #[serde(flatten)]
+    pub(crate) ask: Ask,
+    /// Who says it, if not whom the operating system names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) proof: Option<Proof>,
+}
+
+impl From<Ask> for Question {
+    fn from(ask: Ask) -> Self {
+        Self { ask, proof: None }
+    }
+}
+
+/// A user's name and passphrase.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Proof {
+    pub(crate) user: String,
+    #[serde(with = "wiped")]
+    pub(crate) passphrase: Zeroizing<String>,
+}
+
+/// Text that is wiped from memory when it is done with.
+mod wiped {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use zeroize::Zeroizing;
+
+    pub(super) fn serialize<S: Serializer>(
+        text: &Zeroizing<String>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Zeroizing<String>, D::Error> {
+        String::deserialize(from).map(Zeroizing::new)
+    }
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proof").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// What is asked for.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(crate) enum Ask {
@@ -21,8 +75,23 @@ pub(crate) enum Ask {
     Tap { twin: String },
     /// Snapshots for a console.
     Attach,
+    /// Whether somebody may do something; without a time: now.
+    CanI {
+        who: String,
+        action: Action,
+        what: String,
+        #[serde(default)]
+        value: Option<f64>,
+        #[serde(default)]
+        at: Option<Timestamp>,
+    },
+    /// Take policy, users and conduits of the plant's file anew.
+    ReloadPolicy,
+    /// Ask the authority.
+    Authority { op: Box<AuthorityOp> },
     /// Act.
     Request {
+        /// The role that the owner of a plant without users chooses; of no account otherwise.
         role: Role,
         /// Makes asking again harmless.
         #[serde(default)]
@@ -41,6 +110,16 @@ pub(crate) enum Say {
     Update(Box<Update>),
     /// Answer to a request.
     Outcome { outcome: Outcome },
+    /// Answer to whether somebody may.
+    Explained { explanation: Explanation },
+    /// The policy was taken; what else changed in the file was not.
+    Reloaded { epoch: u64, left: Vec<String> },
+    /// What the authority answered.
+    Authority { reply: Box<AuthorityReply> },
+    /// What it did not do, with a short name of the reason.
+    AuthorityRefused { code: String, text: String },
+    /// Not done, for lack of rights.
+    Refused { text: String },
     /// The question made no sense.
     Error { text: String },
 }

@@ -7,6 +7,7 @@ mod limits;
 mod robust;
 mod shipped;
 mod texts;
+mod trust;
 mod upkeep;
 
 use std::{fmt::Write, sync::Arc};

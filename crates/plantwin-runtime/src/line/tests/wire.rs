@@ -25,7 +25,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::super::{Carrier, Confirmed, Line, LineOrder, SendGate, keep_line};
+use super::super::{Carrier, Confiner, Confirmed, Line, LineOrder, SendGate, keep_line};
 
 /// Plant time that follows tokio's, which a test pauses.
 #[derive(Debug)]
@@ -351,7 +351,12 @@ pub(super) fn rigs(setups: Vec<Setup>) -> Vec<Rig> {
             device: spec,
             registry: registry.clone(),
             clock: clock.clone(),
+            zone: "field".into(),
             orders: orders_in,
+            confinement: Confiner::new().1,
+            trust: None,
+            revoked: None,
+            permits: None,
             carrier: Carrier::new(mailbox.clone(), [urgent.0, values.0], clock.clone()),
             confirmed: Arc::clone(&confirmed),
             gate: setup.gate,

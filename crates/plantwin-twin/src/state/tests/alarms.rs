@@ -13,7 +13,7 @@ fn last_alarms(effects: &Effects) -> Option<Vec<AlarmView>> {
 
 #[test]
 fn alarms_are_told_before_anything_else_of_their_letter_and_saved() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     let soon = rig.now.plus(Duration::from_secs(2));
     rig.values(1, 12.0);
@@ -31,12 +31,12 @@ fn alarms_are_told_before_anything_else_of_their_letter_and_saved() {
 
 #[test]
 fn an_alarm_once_told_survives_a_crash_before_it_was_saved() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     let saved = rig.core.vital(&rig.plan).to_bytes();
     let told = last_alarms(&rig.values(1, 19.0)).expect("a high level");
 
-    let (mut next, _) = Rig::new("physical");
+    let mut next = Rig::new("physical");
     next.now = rig.now.plus(Duration::from_hours(1));
     let mut effects = Effects::new();
     next.core.restore(&next.plan, Vital::from_bytes(&saved).unwrap(), next.now, &mut effects);

@@ -22,7 +22,7 @@ fn writes(effects: &Effects) -> usize {
 }
 
 fn ready() -> Rig {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     rig.values(1, 12.0);
     rig

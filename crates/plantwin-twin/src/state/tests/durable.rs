@@ -39,7 +39,7 @@ impl Rig {
 
 #[test]
 fn each_frame_is_told_with_the_values_as_the_session_accepted_them_after_its_alarms() {
-    let (mut rig, _) = Rig::durable("physical");
+    let mut rig = Rig::durable("physical");
     rig.up();
     rig.now = rig.now.plus(Duration::from_secs(1));
     let mut mail = durable_frame(1, rig.now, 19.0);
@@ -64,14 +64,14 @@ fn each_frame_is_told_with_the_values_as_the_session_accepted_them_after_its_ala
 
 #[test]
 fn a_device_of_latest_delivery_tells_no_telemetry() {
-    let (mut rig, _) = Rig::new("physical");
+    let mut rig = Rig::new("physical");
     rig.up();
     assert!(told(&rig.send(1, 12.0)).is_empty());
 }
 
 #[test]
 fn a_frame_delivered_again_is_told_as_a_duplicate_and_a_jump_as_missing() {
-    let (mut rig, _) = Rig::durable("physical");
+    let mut rig = Rig::durable("physical");
     rig.up();
     assert_eq!(one(&rig.send(10, 12.0)), (Some(10), false, 0));
     let first = durable_frame(10, rig.now, 13.0);
@@ -87,7 +87,7 @@ fn a_frame_delivered_again_is_told_as_a_duplicate_and_a_jump_as_missing() {
 
 #[test]
 fn a_device_that_restarts_its_numbers_is_neither_a_duplicate_nor_a_gap() {
-    let (mut rig, _) = Rig::durable("physical");
+    let mut rig = Rig::durable("physical");
     rig.up();
     rig.send(500, 12.0);
     assert_eq!(one(&rig.send(1, 13.0)), (Some(1), false, 0));
@@ -101,13 +101,13 @@ fn a_device_that_restarts_its_numbers_is_neither_a_duplicate_nor_a_gap() {
 
 #[test]
 fn what_was_recorded_survives_the_process() {
-    let (mut rig, _) = Rig::durable("physical");
+    let mut rig = Rig::durable("physical");
     rig.up();
     rig.send(10, 12.0);
     rig.send(11, 12.5);
     let again = durable_frame(11, rig.now, 12.5);
     let saved = rig.core.vital(&rig.plan).to_bytes();
-    let (mut next, _) = Rig::durable("physical");
+    let mut next = Rig::durable("physical");
     next.now = rig.now.plus(Duration::from_secs(1));
     let vital = Vital::from_bytes(&saved).expect("of this version");
     next.core.restore(&next.plan, vital, next.now, &mut Effects::new());
@@ -118,15 +118,8 @@ fn what_was_recorded_survives_the_process() {
 
 #[test]
 fn frames_that_overtake_the_session_are_held_in_order_and_told_when_it_opens() {
-    let (mut rig, authority) = Rig::durable("simulated");
-    let device = rig.plan.device.id.clone();
-    let mut agent = DeviceAgent::new(authority.enrol(&device, &rig.plan.zone).unwrap());
-    agent.accept(authority.issue(&device, rig.now).unwrap()).unwrap();
-    let effects = rig.up();
-    let challenge = effects.iter().find_map(|e| match e {
-        Effect::Exchange(c) => Some(c.clone()),
-        _ => None,
-    });
+    let mut rig = Rig::durable("simulated");
+    rig.up();
     for sequence in 1..=MAX_RECEIPTS as u64 {
         assert!(told(&rig.send(sequence, 12.0)).is_empty());
     }
@@ -134,8 +127,7 @@ fn frames_that_overtake_the_session_are_held_in_order_and_told_when_it_opens() {
     let mut unkept = frame(65, rig.now, 12.0, 50.0);
     unkept.receipt = None;
     rig.tell(TwinMail::Frame(unkept));
-    let answer = agent.answer(&challenge.unwrap(), rig.now).unwrap();
-    let effects = rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer) }));
+    let effects = rig.proved();
     let sequences: Vec<_> = told(&effects).iter().map(|t| t.sequence.unwrap()).collect();
     assert_eq!(sequences, (1..=MAX_RECEIPTS as u64).collect::<Vec<_>>());
     assert_eq!(one(&rig.send(66, 12.0)), (Some(66), false, 1));
@@ -143,26 +135,18 @@ fn frames_that_overtake_the_session_are_held_in_order_and_told_when_it_opens() {
 
 #[test]
 fn frames_of_a_connection_that_nobody_vouched_for_are_not_believed_over_the_next() {
-    let (mut rig, authority) = Rig::durable("simulated");
-    let device = rig.plan.device.id.clone();
-    let mut agent = DeviceAgent::new(authority.enrol(&device, &rig.plan.zone).unwrap());
-    agent.accept(authority.issue(&device, rig.now).unwrap()).unwrap();
+    let mut rig = Rig::durable("simulated");
     rig.up();
     rig.send(1, 6.6);
-    let effects = rig.up();
-    let challenge = effects.iter().find_map(|e| match e {
-        Effect::Exchange(c) => Some(c.clone()),
-        _ => None,
-    });
-    let answer = agent.answer(&challenge.unwrap(), rig.now).unwrap();
-    let effects = rig.tell(TwinMail::Session(SessionMail { answer: Ok(answer) }));
+    rig.up();
+    let effects = rig.proved();
     assert!(told(&effects).is_empty(), "the device keeps it and sends it again: {effects:?}");
     assert_eq!(one(&rig.send(1, 12.0)), (Some(1), false, 0));
 }
 
 #[test]
 fn what_the_station_could_not_take_is_told_again_in_order_and_what_is_shed_is_counted() {
-    let (mut rig, _) = Rig::durable("physical");
+    let mut rig = Rig::durable("physical");
     rig.up();
     let mut refused = Vec::new();
     for sequence in 1..=70 {
@@ -192,7 +176,7 @@ proptest! {
     fn every_number_of_the_device_is_told_once_or_within_a_gap(
         steps in proptest::collection::vec((1_u64..4, 0_u64..3), 1..80),
     ) {
-        let (mut rig, _) = Rig::durable("physical");
+        let mut rig = Rig::durable("physical");
         rig.up();
         let mut sequence = 0;
         let mut sent: Vec<FrameMail> = Vec::new();
@@ -221,7 +205,7 @@ proptest! {
 
 #[test]
 fn a_frame_without_a_number_is_told_each_time() {
-    let (mut rig, _) = Rig::durable("physical");
+    let mut rig = Rig::durable("physical");
     rig.up();
     for _ in 0..3 {
         let mail = frame(0, rig.now, 12.0, 50.0);
@@ -233,7 +217,7 @@ fn a_frame_without_a_number_is_told_each_time() {
 
 #[test]
 fn the_end_of_a_drain_is_told_behind_telemetry_and_what_is_to_be_saved() {
-    let (mut rig, _) = Rig::durable("physical");
+    let mut rig = Rig::durable("physical");
     rig.up();
     let mut refused: Vec<TwinEvent> = Vec::new();
     let mut effects = rig.send(1, 12.0);

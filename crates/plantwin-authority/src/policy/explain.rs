@@ -1,0 +1,338 @@
+//! Explaining by the rules as they are written, without the tables.
+//!
+//! It must always agree with [`Policy::decide`]; a property test holds that.
+
+use std::sync::Arc;
+
+use plantwin_model::{
+    Action, CommandSpec, DeviceIx, GrantSpec, ObjectGlob, PointIx, Role, Timestamp, Who, glob,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Limit, Object, Policy, desk::limit_text};
+
+/// What is asked: `WHO ACTION WHAT`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// A role, a user (`alice`, `user:alice`) or a device (`device:tank1`).
+    pub who: String,
+    /// What they do.
+    pub action: Action,
+    /// To what: `plant`, `tank1`, `tank1.level`, `field/tank1/level`, or a command, `tank1.trip`.
+    pub what: String,
+    /// The value that is written.
+    pub value: Option<f64>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Where a rule stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RuleRef {
+    /// The plant file; `<built-in>` for a rule that is not written there.
+    pub file: Arc<str>,
+    /// Line, from 1; 0 for a rule that is not written anywhere.
+    pub line: u32,
+    /// The rule in short.
+    pub text: String,
+}
+
+/// The answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Whether it may be done, if need be with a second person.
+    pub allowed: bool,
+    /// Whether a second person must ask for the same.
+    pub second_person: bool,
+    /// The rule that allows it, or the nearest one that does not.
+    pub rule: Option<RuleRef>,
+    /// The answer in a sentence.
+    pub text: String,
+}
+
+/// Whoever is asked about.
+enum Somebody<'p> {
+    Role(Role),
+    User(&'p str, Role),
+    Device(&'p str),
+}
+
+/// How far a rule fits, the less the better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Miss {
+    None,
+    Second,
+    Limit,
+    Object,
+    Action,
+    Who,
+}
+
+impl Policy {
+    /// Answers a question; names that do not exist come back as a lowercase fragment. The limit on
+    /// how often is told and not judged.
+    pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
+        let who = self.somebody(&question.who)?;
+        let (targets, least) = self.targets(question)?;
+        let asked = format!("{} {} {}", question.who, question.action, question.what);
+        if let (Some((role, command)), Some(mine)) = (&least, who.role())
+            && mine < *role
+        {
+            let text = format!("no: {asked}: command {command} needs the role {role}");
+            return Ok(Explanation { allowed: false, second_person: false, rule: None, text });
+        }
+        let device = targets.first().and_then(|(object, _)| match object {
+            Object::Device(ix) | Object::Point(ix, _) => Some(*ix),
+            Object::Plant => None,
+        });
+        if let Some(reason) = device.and_then(|d| self.unreachable(d, question.action)) {
+            let text = format!("no: {asked}: {reason}");
+            return Ok(Explanation { allowed: false, second_person: false, rule: None, text });
+        }
+        let mut worst: Option<Explanation> = None;
+        for (object, value) in targets {
+            let next = self.one(&who, question, &asked, object, value);
+            let rank = |e: &Explanation| (!e.allowed, e.second_person);
+            if worst.as_ref().is_none_or(|w| rank(&next) > rank(w)) {
+                worst = Some(next);
+            }
+        }
+        worst.ok_or_else(|| "nothing is asked for".to_owned())
+    }
+
+    fn one(
+        &self,
+        who: &Somebody,
+        question: &Question,
+        asked: &str,
+        object: Object,
+        value: Option<f64>,
+    ) -> Explanation {
+        let action = question.action;
+        let mut best: Option<(Miss, Option<Limit>, usize)> = None;
+        for (ix, grant) in self.grants.iter().enumerate() {
+            let (miss, limit) = self.miss(grant, who, action, object, value, question.at);
+            if best.as_ref().is_none_or(|(b, ..)| miss < *b) {
+                best = Some((miss, limit, ix));
+            }
+        }
+        let Some((miss, limit, ix)) = best else {
+            let text = format!("no: {asked}: {} has no rule at all", self.plant.file);
+            return Explanation { allowed: false, second_person: false, rule: None, text };
+        };
+        let grant = &self.grants[ix];
+        let place = self.place(Some(ix as u32));
+        let rule = self.rule_ref(grant);
+        let shown = format!("{place} ({})", rule.text);
+        let allowed = miss <= Miss::Second;
+        let text = match (miss, limit) {
+            (Miss::None, _) => format!("yes: {asked}: {shown}"),
+            (Miss::Second, _) => {
+                format!("yes, if a second person asks for the same: {asked}: {shown}")
+            }
+            (_, Some(limit)) => format!("no: {asked}: {place} {}", limit_text(grant, limit, value)),
+            (Miss::Object, _) => format!(
+                "no: {asked}: no rule allows it; nearest is {shown}, which is not on {}",
+                self.name(object)
+            ),
+            (Miss::Action, _) => {
+                format!(
+                    "no: {asked}: no rule allows it; nearest is {shown}, which is not for {action}"
+                )
+            }
+            _ => format!(
+                "no: {asked}: no rule allows it; nearest is {shown}, which is not for {}",
+                question.who
+            ),
+        };
+        Explanation {
+            allowed,
+            second_person: miss == Miss::Second,
+            // A rule for somebody else altogether explains nothing.
+            rule: (miss < Miss::Who).then_some(rule),
+            text,
+        }
+    }
+
+    fn miss(
+        &self,
+        grant: &GrantSpec,
+        who: &Somebody,
+        action: Action,
+        object: Object,
+        value: Option<f64>,
+        at: Timestamp,
+    ) -> (Miss, Option<Limit>) {
+        let fits = grant.who.iter().any(|w| who.is(w));
+        if !fits {
+            return (Miss::Who, None);
+        }
+        if !grant.actions.contains(action) {
+            return (Miss::Action, None);
+        }
+        if !grant.on.iter().any(|on| self.covers(on, object)) {
+            return (Miss::Object, None);
+        }
+        if grant.hours.is_some_and(|h| !h.contains(at)) {
+            return (Miss::Limit, Some(Limit::Hours));
+        }
+        let beyond = |(low, high): (f64, f64), v: f64| !(low..=high).contains(&v);
+        if grant.range.zip(value).is_some_and(|(range, v)| beyond(range, v)) {
+            return (Miss::Limit, Some(Limit::Range));
+        }
+        if grant.two_persons && action != Action::Read {
+            return (Miss::Second, None);
+        }
+        (Miss::None, None)
+    }
+
+    fn covers(&self, on: &ObjectGlob, object: Object) -> bool {
+        let device = |ix: DeviceIx| {
+            self.plant.devices.get(ix.index()).filter(|d| {
+                let zone = self.plant.zones.get(d.zone.index());
+                zone.is_some_and(|z| glob(&on.zone, z.id.as_str()))
+                    && glob(&on.device, d.id.as_str())
+            })
+        };
+        match object {
+            Object::Plant => on.is_all(),
+            Object::Device(ix) => device(ix).is_some() && on.point.bytes().all(|b| b == b'*'),
+            Object::Point(ix, point) => device(ix)
+                .and_then(|d| d.kind.points.get(point.index()))
+                .is_some_and(|p| glob(&on.point, &p.name)),
+        }
+    }
+
+    fn rule_ref(&self, grant: &GrantSpec) -> RuleRef {
+        let file = if self.builtin { "<built-in>".into() } else { Arc::clone(&self.plant.file) };
+        RuleRef { file, line: grant.line, text: short(grant) }
+    }
+
+    fn somebody(&self, who: &str) -> Result<Somebody<'_>, String> {
+        if let Some(role) = Role::ALL.into_iter().find(|r| r.word() == who) {
+            return Ok(Somebody::Role(role));
+        }
+        if let Some(name) = who.strip_prefix("device:") {
+            let found = self.plant.devices.iter().find(|d| d.id.as_str() == name);
+            let found = found.ok_or_else(|| format!("there is no device {name}"))?;
+            return Ok(Somebody::Device(found.id.as_str()));
+        }
+        let name = who.strip_prefix("user:").unwrap_or(who);
+        let found = self.users().iter().find(|u| &*u.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.users().iter().map(|u| &*u.name).collect();
+            let users = if names.is_empty() { "no users".to_owned() } else { names.join(", ") };
+            format!(
+                "there is no user {name}; the plant file has {users}; roles are viewer, operator, \
+                 engineer, security; devices are written device:NAME"
+            )
+        })?;
+        Ok(Somebody::User(&found.name, found.role))
+    }
+
+    /// What `what` means: objects with the values written to them, and for a command its role.
+    #[expect(clippy::type_complexity, reason = "used once, right above")]
+    fn targets(
+        &self,
+        question: &Question,
+    ) -> Result<(Vec<(Object, Option<f64>)>, Option<(Role, Arc<str>)>), String> {
+        let Question { what, action, value, .. } = question;
+        let by_slash: Vec<&str> = what.split('/').collect();
+        let (zone, device, member) = match by_slash[..] {
+            [zone, device, member] => (Some(zone), device, Some(member)),
+            [zone, device] => (Some(zone), device, None),
+            _ => match what.split_once('.') {
+                Some((device, member)) => (None, device, Some(member)),
+                None => (None, what.as_str(), None),
+            },
+        };
+        let found = self.plant.devices.iter().find(|d| d.id.as_str() == device);
+        let Some(spec) = found else {
+            if member.is_none()
+                && zone.is_none()
+                && (device == "plant" || device == self.plant.name)
+            {
+                return Ok((vec![(Object::Plant, None)], None));
+            }
+            return Err(format!(
+                "there is no device {device}; write DEVICE, DEVICE.POINT, DEVICE.COMMAND, \
+                 ZONE/DEVICE/POINT or plant"
+            ));
+        };
+        let own = self.plant.zones.get(spec.zone.index()).map_or("", |z| z.id.as_str());
+        if zone.is_some_and(|z| z != own) {
+            return Err(format!("{device} is in zone {own}"));
+        }
+        let Some(member) = member else {
+            return Ok((vec![(Object::Device(spec.ix), None)], None));
+        };
+        let at = |point: PointIx, value| (Object::Point(spec.ix, point), value);
+        let command = spec.kind.commands.iter().find(|c| *c.name == *member);
+        if let Some(command) = command.filter(|_| *action == Action::Command) {
+            return Ok((
+                command_targets(command, at, *value),
+                Some((command.role, command.name.clone())),
+            ));
+        }
+        if let Some(point) = spec.kind.point(member) {
+            return Ok((vec![at(point, *value)], None));
+        }
+        let alarm = spec.kind.alarms.iter().find(|a| *a.name == *member);
+        if let Some(alarm) = alarm.filter(|_| *action == Action::Ack) {
+            return Ok((vec![at(alarm.point, None)], None));
+        }
+        let names: Vec<&str> = spec.kind.points.iter().map(|p| &*p.name).collect();
+        Err(format!("{device} has no {member}; its points are {}", names.join(", ")))
+    }
+}
+
+fn command_targets(
+    command: &CommandSpec,
+    at: impl Fn(PointIx, Option<f64>) -> (Object, Option<f64>),
+    value: Option<f64>,
+) -> Vec<(Object, Option<f64>)> {
+    let fixed = command.set.iter().map(|(point, value)| at(*point, Some(*value)));
+    fixed.chain(command.args.iter().map(|point| at(*point, value))).collect()
+}
+
+impl Somebody<'_> {
+    fn is(&self, who: &Who) -> bool {
+        match (self, who) {
+            (Self::Role(mine) | Self::User(_, mine), Who::Role(role)) => mine == role,
+            (Self::User(name, _), Who::User(pattern))
+            | (Self::Device(name), Who::Device(pattern)) => glob(pattern, name),
+            _ => false,
+        }
+    }
+
+    /// The role; devices have none, and no command's floor lets them pass.
+    fn role(&self) -> Option<Role> {
+        match self {
+            Self::Role(role) | Self::User(_, role) => Some(*role),
+            Self::Device(_) => None,
+        }
+    }
+}
+
+/// A grant on one line.
+fn short(grant: &GrantSpec) -> String {
+    let list = |words: Vec<String>| words.join(", ");
+    let mut out = format!(
+        "{}: {} on {}",
+        list(grant.who.iter().map(ToString::to_string).collect()),
+        grant.actions,
+        list(grant.on.iter().map(ToString::to_string).collect())
+    );
+    if let Some((low, high)) = grant.range {
+        out.push_str(&format!(", {low} to {high}"));
+    }
+    if let Some(rate) = grant.rate {
+        out.push_str(&format!(", at most {rate}"));
+    }
+    if let Some(hours) = grant.hours {
+        out.push_str(&format!(", {hours} UTC"));
+    }
+    if grant.two_persons {
+        out.push_str(", two persons");
+    }
+    out
+}

@@ -1,0 +1,297 @@
+//! The gateway's end of a session that is up, and what may still be done with it.
+//!
+//! A session is renewed after ten minutes at the latest and refused after fifteen, with everything
+//! sealed in it; sooner when its token expires or its keys are revoked. While the authority cannot
+//! be reached a token is honoured for [`GRACE`] longer, for reading and telemetry alone. Every use
+//! checks all that, so that a revocation is effective at once.
+//!
+//! **Renewal without a gap**: a new session takes over the old one ([`GatewaySession::replaces`]),
+//! whose telemetry still opens for [`OVERLAP`]; the header of an envelope names its session.
+//! Absent: which commands are allowed (the policy decides), queues, audit.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use plantwin_model::{DeviceId, Timestamp};
+use plantwin_seal::{Lane, SealError, Sealed, Session};
+
+use super::{
+    Revoked, TokenClaims,
+    wire::{ANSWER, Message, REQUEST, TELEMETRY},
+};
+use crate::AuthError;
+
+/// A new handshake is due after this long.
+pub const RENEW_AFTER: Duration = Duration::from_mins(10);
+/// Nothing is accepted any more after this long.
+pub const SESSION_LIFE: Duration = Duration::from_mins(15);
+/// How long an expired token is honoured while the authority cannot be reached.
+pub const GRACE: Duration = Duration::from_hours(1);
+/// How long telemetry of a session that was replaced still opens.
+pub const OVERLAP: Duration = Duration::from_secs(30);
+/// A session is renewed this long before its token expires.
+const TOKEN_MARGIN: Duration = Duration::from_mins(1);
+/// And not before it is this old: also how often it is tried whether the authority is back.
+const RENEW_FIRST: Duration = Duration::from_secs(30);
+
+/// What a request asks of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To tell something.
+    Read,
+    /// To do something.
+    Command,
+    /// To do what the plant lists as a local safety command: goes on when a command does not.
+    Safety,
+}
+
+/// What a device reported.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Telemetry {
+    /// The promise that it travelled under.
+    pub lane: Lane,
+    /// Its place in the device's order within the session.
+    pub sequence: u64,
+    /// What it said.
+    pub payload: Vec<u8>,
+}
+
+/// Which sessions there are, so that failures of others do not touch them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Live(Arc<Mutex<BTreeMap<DeviceId, Vec<u64>>>>);
+
+impl Live {
+    fn table(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Vec<u64>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, device: &DeviceId, session: u64) -> Entered {
+        self.table().entry(device.clone()).or_default().push(session);
+        Entered { live: self.clone(), device: device.clone(), session }
+    }
+
+    /// The newest session of a device.
+    pub(crate) fn newest(&self, device: &DeviceId) -> Option<u64> {
+        self.table().get(device).and_then(|sessions| sessions.last().copied())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table().values().map(Vec::len).sum()
+    }
+}
+
+/// An entry among the sessions that are up; leaves when dropped.
+#[derive(Debug)]
+struct Entered {
+    live: Live,
+    device: DeviceId,
+    session: u64,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut table = self.live.table();
+        if let Some(sessions) = table.get_mut(&self.device) {
+            if let Some(place) = sessions.iter().position(|number| *number == self.session) {
+                sessions.remove(place);
+            }
+            if sessions.is_empty() {
+                table.remove(&self.device);
+            }
+        }
+    }
+}
+
+/// A session with a device that proved who it is.
+pub struct GatewaySession {
+    claims: TokenClaims,
+    started: Timestamp,
+    grace: bool,
+    session: Session,
+    revoked: Revoked,
+    previous: Option<(Box<GatewaySession>, Timestamp)>,
+    entered: Entered,
+}
+
+impl GatewaySession {
+    pub(crate) fn new(
+        claims: TokenClaims,
+        session: Session,
+        grace: bool,
+        revoked: Revoked,
+        live: &Live,
+        now: Timestamp,
+    ) -> Self {
+        let entered = live.enter(&claims.device, session.sealer.session());
+        Self { claims, started: now, grace, session, revoked, previous: None, entered }
+    }
+
+    /// The device.
+    pub const fn device(&self) -> &DeviceId {
+        &self.claims.device
+    }
+
+    /// What the device's token says.
+    pub const fn claims(&self) -> &TokenClaims {
+        &self.claims
+    }
+
+    /// The session's number, as it stands in each header.
+    pub const fn number(&self) -> u64 {
+        self.entered.session
+    }
+
+    /// When it was begun.
+    pub const fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Whether the token was taken beyond its end because the authority could not be reached.
+    pub const fn is_grace(&self) -> bool {
+        self.grace
+    }
+
+    /// From when on nothing is accepted any more.
+    pub fn expires(&self) -> Timestamp {
+        let token = if self.grace { self.claims.expires.plus(GRACE) } else { self.claims.expires };
+        self.started.plus(SESSION_LIFE).min(token)
+    }
+
+    /// From when on [`Purpose::Command`] is refused.
+    pub fn commands_until(&self) -> Timestamp {
+        self.expires().min(self.claims.expires)
+    }
+
+    /// Whether a new handshake is due: early enough that the new session is up before this ends.
+    pub fn needs_handshake(&self, now: Timestamp) -> bool {
+        let left = self.claims.expires.since(self.started).saturating_sub(TOKEN_MARGIN);
+        now.since(self.started) >= left.clamp(RENEW_FIRST, RENEW_AFTER)
+    }
+
+    /// Whether the session may still be used at all, and forgets the one before it in time. Ask
+    /// every second at least: a session that nobody uses ends by this alone.
+    ///
+    /// # Errors
+    /// [`AuthError::Revoked`], [`AuthError::SessionOver`].
+    pub fn check(&mut self, now: Timestamp) -> Result<(), AuthError> {
+        if self.previous.as_ref().is_some_and(|(_, until)| now >= *until) {
+            self.previous = None;
+        }
+        if self.revoked.contains(&self.claims.cnf) {
+            return Err(AuthError::Revoked);
+        }
+        if now >= self.expires() {
+            return Err(AuthError::SessionOver);
+        }
+        Ok(())
+    }
+
+    /// Takes over from `old`, the session before it with the same device.
+    ///
+    /// # Errors
+    /// [`AuthError::WrongDevice`].
+    pub fn replaces(&mut self, mut old: Self, now: Timestamp) -> Result<(), AuthError> {
+        if old.claims.device != self.claims.device {
+            return Err(AuthError::WrongDevice(old.claims.device.clone()));
+        }
+        old.previous = None;
+        self.previous = Some((Box::new(old), now.plus(OVERLAP)));
+        Ok(())
+    }
+
+    /// A request to send to the device, and its number for [`Self::open_answer`]. A command should
+    /// have a deadline (two seconds is usual), by the device's clock.
+    ///
+    /// # Errors
+    /// As [`Self::check`]; [`AuthError::GraceOnly`]; [`AuthError::TooLong`] for more than one
+    /// exchange carries.
+    pub fn seal_request(
+        &mut self,
+        purpose: Purpose,
+        payload: &[u8],
+        deadline: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(u64, Vec<u8>), AuthError> {
+        self.check(now)?;
+        if purpose == Purpose::Command && now >= self.claims.expires {
+            return Err(AuthError::GraceOnly);
+        }
+        let sealer = &mut self.session.sealer;
+        let sealed = sealer.seal_bytes(REQUEST, payload, Lane::Command, deadline, now)?;
+        let number = sealed.header().sequence;
+        Ok((number, Message::Request(sealed.into_bytes()).encode()?))
+    }
+
+    /// The device's answer to the request with this number, and to no other.
+    ///
+    /// # Errors
+    /// As [`Self::check`]; [`AuthError::RefusedByDevice`], [`AuthError::Replayed`] for the answer to
+    /// another request; [`AuthError::Seal`] for one that does not open.
+    pub fn open_answer(
+        &mut self,
+        number: u64,
+        answer: &[u8],
+        now: Timestamp,
+    ) -> Result<Vec<u8>, AuthError> {
+        self.check(now)?;
+        let envelope = match Message::decode(answer)? {
+            Message::Answer(envelope) => envelope,
+            Message::Refuse { why, .. } => return Err(AuthError::RefusedByDevice(why)),
+            message if !message.is_from_device() => return Err(AuthError::Reflected),
+            _ => return Err(AuthError::Unexpected),
+        };
+        let sealed = Sealed::<[u8]>::from_bytes(envelope)?;
+        let plain = self.session.opener.open_bytes(ANSWER, sealed, now)?;
+        let (answered, payload) =
+            plain.split_first_chunk().ok_or(AuthError::Malformed("an answer without a number"))?;
+        if u64::from_le_bytes(*answered) != number {
+            return Err(AuthError::Replayed);
+        }
+        Ok(payload.to_vec())
+    }
+
+    /// Opens an envelope that the device sent outside of an exchange.
+    ///
+    /// # Errors
+    /// As [`Self::check`]; [`AuthError::Seal`] for one that does not open, with
+    /// [`SealError::Session`] for one of a session that is not up.
+    pub fn open_telemetry(
+        &mut self,
+        envelope: &[u8],
+        now: Timestamp,
+    ) -> Result<Telemetry, AuthError> {
+        self.check(now)?;
+        let sealed = Sealed::<[u8]>::from_bytes(envelope.to_vec())?;
+        let header = *sealed.header();
+        if header.session != self.number() {
+            return match &mut self.previous {
+                Some((old, _)) if old.number() == header.session => {
+                    old.open_telemetry(envelope, now)
+                }
+                _ => Err(SealError::Session.into()),
+            };
+        }
+        let payload = self.session.opener.open_bytes(TELEMETRY, sealed, now)?;
+        Ok(Telemetry { lane: header.lane, sequence: header.sequence, payload })
+    }
+}
+
+impl fmt::Debug for GatewaySession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewaySession")
+            .field("device", &self.claims.device)
+            .field("number", &format_args!("{:016x}", self.number()))
+            .field("started", &self.started)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The number in front of an answer: that of the request.
+pub(crate) fn answer_body(request: u64, payload: &[u8]) -> Vec<u8> {
+    [&request.to_le_bytes()[..], payload].concat()
+}

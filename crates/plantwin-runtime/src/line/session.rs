@@ -1,0 +1,314 @@
+//! The line's end of its device's session: it has the device prove who it is, holds the keys,
+//! begins anew in time, opens what the device sealed and seals what is asked of it.
+//!
+//! The keys live here and nowhere else, and die with the connection: after any restart there is a
+//! new handshake. What is evidence against the device is told to the twin, which judges it.
+//! Absent: carrying bytes (adapters), the handshake itself (`plantwin_authority::pws`).
+
+mod evidence;
+mod proof;
+
+use std::{
+    collections::VecDeque,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use plantwin_adapter::{Connection, Frame, Sample};
+use plantwin_authority::{
+    AuthError,
+    native::{self, NativeAnswer, NativeFrame, NativeRequest},
+    pws::{GatewaySession, Purpose},
+};
+use plantwin_model::{Clock, DeviceId, DeviceSpec, Identity, Timestamp, ZoneId};
+use plantwin_seal::OriginDigest;
+use plantwin_twin::SessionMail;
+use tokio::time::Instant;
+
+pub(super) use evidence::Evidence;
+use proof::{Proof, Refusal, Subject, prove};
+
+use crate::trust::Trust;
+
+/// A session is begun anew when this share of its life is over.
+const RENEW_AT: f64 = 0.5;
+/// Envelopes that are kept while the proof is under way.
+const EARLY: usize = 16;
+
+/// Keys of an open session, shared with what is under way to the device.
+pub(super) type Keys = Arc<Mutex<GatewaySession>>;
+
+/// Values out of an envelope.
+#[derive(Debug)]
+pub(super) struct OpenedFrame {
+    pub(super) frame: Frame,
+    pub(super) origin: Vec<Option<OriginDigest>>,
+}
+
+/// An envelope that waits for the keys.
+pub(super) struct Early {
+    pub(super) received: Timestamp,
+    pub(super) envelope: Vec<u8>,
+    pub(super) receipt: Option<u64>,
+}
+
+/// The session of one line.
+pub(super) struct DeviceSession {
+    trust: Option<Trust>,
+    device: DeviceId,
+    zone: ZoneId,
+    identity: Identity,
+    clock: Arc<dyn Clock>,
+    layout: [u8; 8],
+    keys: Option<Keys>,
+    /// Hash of the keys that the device proved.
+    cnf: Option<[u8; 32]>,
+    proof: Option<Proof>,
+    ask_at: Option<Instant>,
+    early: VecDeque<Early>,
+    pub(super) evidence: Evidence,
+    confined: bool,
+}
+
+impl DeviceSession {
+    /// Without `trust` nobody is asked to prove anything.
+    pub(super) fn new(
+        trust: Option<Trust>,
+        device: &DeviceSpec,
+        zone: ZoneId,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            trust,
+            device: device.id.clone(),
+            zone,
+            identity: device.identity,
+            clock,
+            layout: native::layout(&device.kind.points),
+            keys: None,
+            cnf: None,
+            proof: None,
+            ask_at: None,
+            early: VecDeque::new(),
+            evidence: Evidence::default(),
+            confined: false,
+        }
+    }
+
+    /// Whether the device speaks in sealed envelopes only.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.identity == Identity::Native
+    }
+
+    /// The device's layout, for what is asked of it.
+    pub(super) const fn layout(&self) -> [u8; 8] {
+        self.layout
+    }
+
+    /// The keys to seal a request with: `Ok(None)` for a device that is asked in the open.
+    pub(super) fn keys(&self) -> Result<Option<Keys>, &'static str> {
+        match (&self.keys, self.is_sealed()) {
+            (Some(keys), true) => Ok(Some(Arc::clone(keys))),
+            (None, true) => Err("the device's session is not open"),
+            (_, false) => Ok(None),
+        }
+    }
+
+    /// A connection is up: the device is asked who it is.
+    pub(super) fn begin(&mut self, connection: &Connection) {
+        self.end();
+        self.ask(connection);
+    }
+
+    /// The connection is gone, and the keys with it.
+    pub(super) fn end(&mut self) {
+        (self.keys, self.cnf, self.proof, self.ask_at) = (None, None, None, None);
+        self.early.clear();
+    }
+
+    /// The device is confined, or free again.
+    pub(super) fn confine(&mut self, confined: bool, connection: Option<&Connection>) {
+        self.confined = confined;
+        self.end();
+        self.evidence = Evidence::default();
+        if let (false, Some(connection)) = (confined, connection) {
+            self.ask(connection);
+        }
+    }
+
+    fn ask(&mut self, connection: &Connection) {
+        self.ask_at = None;
+        if self.confined || self.identity == Identity::Plain {
+            return;
+        }
+        if let Some(trust) = &self.trust {
+            let subject = Subject {
+                device: self.device.clone(),
+                zone: self.zone.clone(),
+                control: Arc::clone(&connection.control),
+                path: connection.endpoint.clone(),
+                clock: Arc::clone(&self.clock),
+            };
+            self.proof = Some(prove(trust, subject));
+        }
+    }
+
+    /// Waits for what is to be done next. Cancel safe.
+    pub(super) async fn due(&mut self) -> Due {
+        match (&mut self.proof, self.ask_at) {
+            (Some(proof), _) => Due::Proved(pin!(proof).await),
+            (None, Some(at)) => {
+                tokio::time::sleep_until(at).await;
+                Due::Ask
+            }
+            (None, None) => std::future::pending().await,
+        }
+    }
+
+    /// Does what was due; what the twin must know of it.
+    pub(super) fn on_due(
+        &mut self,
+        due: Due,
+        connection: &Connection,
+    ) -> Option<SessionMail> {
+        let now = self.clock.now();
+        let wall = |plant: Duration| plant.div_f64(self.clock.speed().max(1e-6));
+        let result = match due {
+            Due::Ask => {
+                self.ask(connection);
+                return None;
+            }
+            Due::Proved(result) => result,
+        };
+        self.proof = None;
+        Some(match result {
+            Ok(mut session) => {
+                let expires = session.expires();
+                // What is on its way under the keys before these still opens for a while.
+                let before = self.keys.take().and_then(Arc::into_inner);
+                if let Some(old) = before {
+                    let old = old.into_inner().unwrap_or_else(PoisonError::into_inner);
+                    // Both are of this device: we asked it.
+                    let _ = session.replaces(old, now);
+                }
+                self.cnf = Some(session.claims().cnf);
+                self.keys = Some(Arc::new(Mutex::new(session)));
+                self.ask_at = Some(Instant::now() + wall(expires.since(now)).mul_f64(RENEW_AT));
+                self.evidence.proved();
+                SessionMail::Open { expires, sealed: self.is_sealed() }
+            }
+            Err(refusal) => {
+                let Refusal { code, reason, again } = refusal;
+                self.ask_at = again.map(|wait| Instant::now() + wait);
+                self.evidence.refused(code);
+                SessionMail::Refused { reason, again: again.is_some() }
+            }
+        })
+    }
+
+    /// The authority's list of revoked keys is now this: whether the session must end.
+    pub(super) fn is_revoked(&self, revoked: impl Fn(&[u8; 32]) -> bool) -> bool {
+        self.cnf.as_ref().is_some_and(revoked)
+    }
+
+    /// What waited for the keys.
+    pub(super) fn take_early(&mut self) -> Vec<Early> {
+        if self.keys.is_none() { Vec::new() } else { self.early.drain(..).collect() }
+    }
+
+    /// Opens an envelope: `None` if it cannot be, or not yet.
+    pub(super) fn open(&mut self, envelope: Early, now: Timestamp) -> Option<OpenedFrame> {
+        let Some(keys) = &self.keys else {
+            if self.proof.is_some() {
+                if self.early.len() >= EARLY {
+                    self.early.pop_front();
+                }
+                self.early.push_back(envelope);
+            }
+            return None;
+        };
+        let opened = lock(keys).open_telemetry(&envelope.envelope, now);
+        let bytes = match opened {
+            Ok(telemetry) => telemetry.payload,
+            Err(error) => {
+                tracing::debug!(device = %self.device, "failed to open an envelope: {error}");
+                if is_forgery(&error) {
+                    self.evidence.forged(now);
+                }
+                return None;
+            }
+        };
+        let frame: Option<NativeFrame> = native::from_bytes(&bytes);
+        let Some(frame) = frame.filter(|f| f.samples.len() <= native::SAMPLES_LIMIT) else {
+            self.evidence.unreadable("its sealed values cannot be read");
+            return None;
+        };
+        if frame.layout != self.layout {
+            self.evidence.unreadable(
+                "its twin type has other points or units than ours: give it the same type",
+            );
+            return None;
+        }
+        let origin = frame.samples.iter().map(|s| s.origin).collect();
+        let sample = |s: &native::NativeSample| Sample {
+            point: s.point,
+            value: s.value,
+            quality: s.quality,
+            source_time: Some(s.source_time),
+        };
+        let samples = frame.samples.iter().map(sample).collect();
+        let received = envelope.received;
+        let frame = Frame { received, sequence: Some(frame.sequence), samples };
+        Some(OpenedFrame { frame, origin })
+    }
+}
+
+/// A sealed request and its number, for [`opened`].
+///
+/// # Errors
+/// Why the session does not allow it, as a lowercase fragment.
+pub(super) fn sealed(
+    keys: &Keys,
+    purpose: Purpose,
+    request: &NativeRequest,
+    now: Timestamp,
+) -> Result<(u64, Vec<u8>), String> {
+    lock(keys)
+        .seal_request(purpose, &native::to_bytes(request), None, now)
+        .map_err(|e| format!("failed to {e}"))
+}
+
+/// What a device answered to the request of this number.
+///
+/// # Errors
+/// Why it cannot be believed, as a lowercase fragment.
+pub(super) fn opened(
+    keys: &Keys,
+    number: u64,
+    answer: &[u8],
+    now: Timestamp,
+) -> Result<NativeAnswer, String> {
+    let plain = lock(keys).open_answer(number, answer, now);
+    let plain = plain.map_err(|e| format!("failed to {e}"))?;
+    native::from_bytes(&plain).ok_or_else(|| "the device's answer cannot be read".to_owned())
+}
+
+/// What is due next.
+pub(super) enum Due {
+    /// The device is to be asked again.
+    Ask,
+    /// The proof has ended.
+    Proved(Result<GatewaySession, Refusal>),
+}
+
+/// Whether an envelope was made or altered by somebody without the keys.
+fn is_forgery(error: &AuthError) -> bool {
+    use plantwin_seal::SealError;
+    matches!(error, AuthError::Seal(SealError::Tag))
+}
+
+fn lock(keys: &Keys) -> MutexGuard<'_, GatewaySession> {
+    // Nothing that runs under the lock can leave the counters half moved.
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
+}

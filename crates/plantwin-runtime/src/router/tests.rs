@@ -1,0 +1,77 @@
+//! What goes on record of a request, and that the door of a policy is the same for everybody.
+
+use std::sync::{Arc, Mutex, mpsc::sync_channel};
+
+use plantwin_authority::policy::Principal;
+use plantwin_model::{AuditEntry, AuditKind, AuditResult, AuditSink, Outcome, Request, Role};
+
+use super::account::{Account, Reply};
+
+/// Keeps what is put on record.
+#[derive(Default)]
+struct Book(Mutex<Vec<AuditEntry>>);
+
+impl AuditSink for Book {
+    fn record(&self, entry: AuditEntry) {
+        self.0.lock().expect("nobody panicked").push(entry);
+    }
+}
+
+fn told(request: &Request, what: &str, outcome: Outcome) -> AuditEntry {
+    let book = Arc::new(Book::default());
+    let (to, heard) = sync_channel(1);
+    let account = Account::of(&Principal::owner(Role::Operator), request, what.to_owned());
+    let audit: Arc<dyn AuditSink> = Arc::clone(&book) as Arc<dyn AuditSink>;
+    Reply::accounted(to, &audit, account).tell(outcome.clone());
+    assert_eq!(heard.try_recv(), Ok(outcome));
+    let mut entries = book.0.lock().expect("nobody panicked");
+    assert_eq!(entries.len(), 1);
+    entries.remove(0)
+}
+
+#[test]
+fn a_request_goes_on_record_with_who_what_which_rule_and_how_it_ended() {
+    let write = Request::Write { device: "tank1".into(), point: "valve".to_owned(), value: 0.5 };
+    let what = "tank1.valve = 0.5, by p.toml:7";
+    assert_eq!(
+        told(&write, what, Outcome::Done),
+        AuditEntry {
+            kind: AuditKind::Command,
+            actor: "user:(owner)".to_owned(),
+            object: "tank1.valve".to_owned(),
+            result: AuditResult::Done,
+            detail: what.to_owned(),
+        }
+    );
+    let entry = told(&write, what, Outcome::Refused { reason: "no".to_owned() });
+    assert_eq!((entry.result, &*entry.detail), (AuditResult::Refused, &*format!("{what}: no")));
+    for outcome in [
+        Outcome::Expired,
+        Outcome::Failed { reason: "no".to_owned() },
+        Outcome::Unknown { reason: "no".to_owned() },
+    ] {
+        assert_eq!(told(&write, what, outcome).result, AuditResult::Failed);
+    }
+}
+
+#[test]
+fn each_kind_of_request_has_its_kind_of_record() {
+    let kind = |request: &Request| {
+        let entry = told(request, "", Outcome::Done);
+        assert!(entry.detail.is_empty());
+        (entry.kind, entry.object)
+    };
+    let restart = Request::Restart { device: "tank1".into() };
+    assert_eq!(kind(&restart), (AuditKind::Request, "tank1".to_owned()));
+    let ack = Request::Acknowledge { alarm: "tank1.high".into() };
+    assert_eq!(kind(&ack), (AuditKind::Request, "tank1.high".to_owned()));
+    let release = Request::Release { device: "tank1".into() };
+    assert_eq!(kind(&release), (AuditKind::Quarantine, "tank1".to_owned()));
+}
+
+#[test]
+fn a_reply_that_nobody_accounts_for_is_told_all_the_same() {
+    let (to, heard) = sync_channel(1);
+    Reply::plain(to).tell(Outcome::Expired);
+    assert_eq!(heard.try_recv(), Ok(Outcome::Expired));
+}

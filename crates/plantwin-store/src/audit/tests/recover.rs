@@ -1,0 +1,189 @@
+//! Crashes, damage found when a boot begins, and a disk that fails.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::disk::faulty::FaultyDisk;
+
+/// A trail as `kill -9` leaves it: 20 entries, of which the last six have no checkpoint.
+fn killed() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    boot(dir.path(), 0, 20).flush().unwrap();
+    dir
+}
+
+#[test]
+fn a_killed_plants_trail_is_intact_and_the_next_boot_signs_what_was_unsigned() {
+    let dir = killed();
+    let report = judge_with_key(dir.path());
+    assert_eq!((report.verdict, report.records, report.unsigned), (Verdict::Intact, 20, 6));
+    boot(dir.path(), 20, 25).flush().unwrap();
+    let report = judge(dir.path());
+    assert_eq!((report.verdict, report.records, report.boots), (Verdict::Intact, 25, 2));
+    assert_eq!(report.unsigned, 1);
+}
+
+#[test]
+fn an_unfinished_record_is_cut_off_and_told_wherever_the_process_was_killed() {
+    let dir = killed();
+    let path = segment(dir.path(), 1);
+    let whole = fs::read(&path).unwrap();
+    let last = records(&whole).last().unwrap().clone();
+    for end in last.start + 1..last.end {
+        fs::write(&path, &whole[..end]).unwrap();
+        let report = judge_with_key(dir.path());
+        assert_eq!((report.verdict, report.records), (Verdict::Intact, 19));
+        assert_eq!(report.torn as usize, end - last.start);
+        let (mut trail, findings) = open(dir.path());
+        assert!(findings.len() == 1 && findings[0].contains("cut an unfinished"), "{findings:?}");
+        trail.append(at(9), &entry(99)).unwrap();
+        trail.close(at(9)).unwrap();
+        let report = judge(dir.path());
+        assert_eq!((report.verdict, report.records, report.torn), (Verdict::Intact, 20, 0));
+        // Back to the moment of the crash.
+        fs::remove_file(segment(dir.path(), 2)).unwrap();
+        fs::remove_file(dir.path().join("checkpoint")).unwrap();
+        let note = record_note(&whole);
+        fs::write(dir.path().join("checkpoint"), note).unwrap();
+    }
+}
+
+/// The note in the last checkpoint of a segment.
+fn record_note(bytes: &[u8]) -> Vec<u8> {
+    let mut notes = records(bytes).into_iter().filter_map(|place| {
+        let record::Parsed::Record(r) = record::parse(&bytes[place]) else { return None };
+        (r.kind == record::Kind::Checkpoint).then(|| r.payload.to_vec())
+    });
+    notes.next_back().unwrap()
+}
+
+#[test]
+fn what_is_gone_below_the_checkpoint_is_told_and_leaves_a_gap_for_good() {
+    let dir = three_boots();
+    let path = segment(dir.path(), 3);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..records(&bytes)[4].end]).unwrap();
+    let last = judge(dir.path()).last;
+    let (trail, findings) = open(dir.path());
+    assert!(findings.iter().any(|f| f.contains("what was between is gone")), "{findings:?}");
+    assert_eq!(trail.boot(), 4);
+    trail.close(at(0)).unwrap();
+    let report = check_verdict(dir.path(), Verdict::Gap, "lost: not there, or altered");
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert_eq!(*report.findings[0].sequences.start(), last + 1);
+    // It is told once.
+    assert_eq!(open(dir.path()).1, Vec::<String>::new());
+}
+
+#[test]
+fn forged_records_behind_the_last_checkpoint_are_never_signed() {
+    let dir = killed();
+    let path = segment(dir.path(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    let place = records(&bytes).last().unwrap().clone();
+    let record::Parsed::Record(last) = record::parse(&bytes[place]) else { panic!() };
+    let sequence = last.place.sequence + 1;
+    let forged = record::Place { previous: last.hash, sequence, ..last.place };
+    let theirs = record::entry_key(&Secret::new([9; 32]));
+    record::entry(&theirs, &mut bytes, forged, &entry(1)).unwrap();
+    fs::write(&path, bytes).unwrap();
+    // The chain alone cannot tell; the key can.
+    assert_eq!(judge(dir.path()).unsigned, 7);
+    let report = judge_with_key(dir.path());
+    assert_eq!(report.verdict, Verdict::Altered);
+    assert!(report.findings[0].text.contains("not written by this plant"), "{report:?}");
+    let (trail, findings) = open(dir.path());
+    assert!(findings.iter().any(|f| f.contains("not written by this plant")), "{findings:?}");
+    trail.close(at(0)).unwrap();
+    check_verdict(dir.path(), Verdict::Altered, "out of their place");
+}
+
+#[test]
+fn a_damaged_end_stays_as_evidence_and_the_trail_goes_on_behind_what_is_vouched_for() {
+    let dir = three_boots();
+    let path = segment(dir.path(), 3);
+    let good = fs::read(&path).unwrap();
+    let mut bytes = good.clone();
+    for byte in &mut bytes[100..] {
+        *byte = 0;
+    }
+    fs::write(&path, &bytes).unwrap();
+    let (mut trail, findings) = open(dir.path());
+    assert!(findings.iter().any(|f| f.contains("are no record")), "{findings:?}");
+    trail.append(at(3), &entry(7)).unwrap();
+    trail.close(at(3)).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    check_verdict(dir.path(), Verdict::Altered, "00000003.seg");
+    let report = check_verdict(dir.path(), Verdict::Altered, "lost: not there, or altered");
+    assert_eq!((report.records, report.boots), (41, 3));
+    assert_eq!(open(dir.path()).1, Vec::<String>::new());
+}
+
+#[test]
+fn another_key_is_refused_and_touches_nothing() {
+    let dir = three_boots();
+    let names = || {
+        let mut names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let error = AuditTrail::open(dir.path(), &Secret::new([6; 32]), at(0)).unwrap_err();
+    assert!(matches!(error, crate::StoreError::Key { .. }), "{error}");
+    assert_eq!(names(), before);
+    assert_eq!(judge_with_key(dir.path()).verdict, Verdict::Intact);
+}
+
+#[test]
+fn small_files_that_were_altered_are_told_and_put_right() {
+    let dir = three_boots();
+    fs::write(dir.path().join("identity.pub"), "00").unwrap();
+    fs::remove_file(dir.path().join("checkpoint")).unwrap();
+    let (trail, findings) = open(dir.path());
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    trail.close(at(0)).unwrap();
+    assert_eq!(judge_with_key(dir.path()).verdict, Verdict::Intact);
+}
+
+#[test]
+fn whichever_operation_of_the_disk_fails_nothing_is_lost_and_the_trail_stays_intact() {
+    let mut n = 0;
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        boot(dir.path(), 0, 10).flush().unwrap();
+        let disk = FaultyDisk::failing_at(n);
+        let opened = AuditTrail::open_on(Arc::clone(&disk) as _, dir.path(), &key(), at(0));
+        let (mut trail, findings) = opened.unwrap();
+        let told = findings.iter().any(|f| f.contains("failed to write"));
+        let mut failed = told;
+        for m in 10..20 {
+            trail.append(at(1), &entry(m)).unwrap();
+            trail.checkpoint(at(1));
+            failed |= trail.flush().is_err();
+        }
+        trail.flush().unwrap();
+        if trail.close(at(2)).is_err() {
+            // As good as a crash: the next boot signs what is there.
+            failed = true;
+            open(dir.path()).0.close(at(3)).unwrap();
+        }
+        let report = judge_with_key(dir.path());
+        assert_eq!((report.verdict, report.records), (Verdict::Intact, 20), "operation {n}");
+        assert_eq!(failed, disk.calls() > n, "operation {n}");
+        if !failed {
+            break;
+        }
+        n += 1;
+    }
+    assert!(n > 50, "only {n} operations");
+}
+
+#[test]
+fn a_segment_that_a_crash_left_without_its_name_is_not_missed() {
+    let dir = killed();
+    fs::write(dir.path().join("00000002.new"), b"half of a beginn").unwrap();
+    assert_eq!(judge(dir.path()).verdict, Verdict::Intact);
+    boot(dir.path(), 20, 22).close(at(0)).unwrap();
+    assert_eq!(judge(dir.path()).records, 22);
+}

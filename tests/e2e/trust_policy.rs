@@ -1,0 +1,83 @@
+//! Who may do what, on the real binary: `can-i`, refusals that name the rule, reloading.
+
+use std::{fs, path::Path, process::Output};
+
+use plantwin_tests::{Plant, run_to_end};
+
+use crate::{is_shadowed, stderr, stdout};
+
+const PLANT: &str = r#"
+[plant]
+name = "policy-e2e"
+period = "200ms"
+[zone.hall]
+[type.lamp.property.power]
+unit = "W"
+range = [0, 100]
+access = "rw"
+[device.lamp1]
+type = "lamp"
+zone = "hall"
+[device.lamp1.mqtt]
+[[policy.grant]]
+who = ["engineer", "security"]
+action = ["read", "write"]
+on = "hall/lamp1/power"
+range = [0, 50]
+[[policy.grant]]
+who = "security"
+action = "admin"
+on = "*"
+"#;
+
+fn can_i(args: &[&str], file: &Path) -> Output {
+    let home = file.parent().expect("a file is in a folder");
+    let file = file.display().to_string();
+    let mut all = vec!["can-i"];
+    all.extend(args);
+    all.extend(["--plant", file.as_str()]);
+    run_to_end(home, &all)
+}
+
+#[test]
+fn can_i_says_yes_or_no_with_the_rule_and_its_line() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("lamp.toml");
+    fs::write(&file, PLANT).expect("a plant file");
+    let line = PLANT.lines().position(|l| l == "[[policy.grant]]").expect("there is one") + 1;
+    let yes = can_i(&["engineer", "write", "lamp1.power", "--value", "40"], &file);
+    assert_eq!(yes.status.code(), Some(0), "{}", stderr(&yes));
+    assert!(stdout(&yes).contains(&format!("lamp.toml:{line} (")), "{}", stdout(&yes));
+    let no = can_i(&["engineer", "write", "lamp1.power", "--value", "60", "--json"], &file);
+    assert_eq!(no.status.code(), Some(77));
+    let answer: serde_json::Value = serde_json::from_str(&stdout(&no)).expect("JSON");
+    assert_eq!((&answer["allowed"], &answer["rule"]["line"]), (&false.into(), &line.into()));
+    assert_eq!(can_i(&["viewer", "read", "lamp1"], &file).status.code(), Some(77));
+    assert_eq!(can_i(&["nobody", "read", "lamp1"], &file).status.code(), Some(64));
+}
+
+#[test]
+fn a_reloaded_policy_holds_at_once_and_a_file_with_errors_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("lamp.toml");
+    fs::write(&file, PLANT).expect("a plant file");
+    let plant = Plant::run(&file, &[]);
+    plant.wait_twin("lamp1", "shadow its device", is_shadowed);
+    let write = || plant.call(&["command", "lamp1.power=60"]);
+    let refused = write();
+    assert_eq!(refused.status.code(), Some(77));
+    assert!(stderr(&refused).contains("allows only 0 to 50, not 60"), "{}", stderr(&refused));
+
+    fs::write(&file, PLANT.replace("range = [0, 50]", "range = [0, 60")).expect("a plant file");
+    let bad = plant.call(&["policy", "reload"]);
+    assert_eq!(bad.status.code(), Some(78), "{}", stderr(&bad));
+    assert_eq!(write().status.code(), Some(77));
+
+    let wider = PLANT.replace("range = [0, 50]", "range = [0, 60]").replace("200ms", "300ms");
+    fs::write(&file, wider).expect("a plant file");
+    let taken = plant.call(&["policy", "reload"]);
+    assert_eq!(taken.status.code(), Some(0), "{}", stderr(&taken));
+    assert!(stdout(&taken).contains("not taken: device lamp1 (changed)"), "{}", stdout(&taken));
+    let done = write();
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+}
