@@ -14,7 +14,7 @@ use plantwin_adapter::Registry;
 use plantwin_coap::Coap;
 use plantwin_model::{Outcome, PlantView, Request, Role, TwinState};
 use plantwin_mqtt::Mqtt;
-use plantwin_runtime::{KeySource, RunRequest, RunningPlant};
+use plantwin_runtime::{AuthorityAt, KeySource, RunRequest, RunningPlant};
 
 const FILE: &str = include_str!("embed.toml");
 /// Longest wait for anything.
@@ -25,7 +25,14 @@ fn main() -> Result<()> {
     let registry = Registry::new().with(Mqtt).with(Coap);
     let plant = plantwin_examples::plant("embed.toml", FILE, &registry)?;
     let (data, key) = (None, KeySource::Plain);
-    let running = RunningPlant::start(RunRequest { plant, registry, data, key, speed: 1.0 })?;
+    let running = RunningPlant::start(RunRequest {
+        plant,
+        registry,
+        data,
+        key,
+        speed: 1.0,
+        authority: AuthorityAt::Here,
+    })?;
 
     // The view is a watch channel: the newest snapshot is always at hand, none is ever awaited
     // by the plant. A runtime of one's own choice waits for changes.

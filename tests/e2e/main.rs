@@ -13,6 +13,7 @@ mod keeping;
 mod paths;
 mod restart;
 mod run;
+mod trust_device;
 mod trust_policy;
 mod wire;
 

@@ -22,6 +22,7 @@ const ROWS: &[(u8, &[&str])] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("sled", &["plantwin-store"]),
     ("ring", &["plantwin-seal"]),
+    ("base64", &["plantwin-seal"]),
     ("blake3", &["plantwin-seal"]),
     ("chacha20poly1305", &["plantwin-seal"]),
     ("argon2", &["plantwin-seal"]),

@@ -10,7 +10,7 @@ const HARD_LIMIT: usize = 800;
 /// Nine of ten are not longer.
 const NINTH_DECILE: usize = 450;
 
-fn sources() -> Vec<(PathBuf, String)> {
+pub(crate) fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = Vec::new();
     for folder in ["crates", "tui", "tests", "xtask", "examples", "fuzz"] {

@@ -11,14 +11,16 @@ use anyhow::Result;
 use crate::{
     long::{SHORT, kill_loop_command},
     steps::{Steps, binary, cargo},
+    supply,
 };
 
-/// Format, lints, tests, kill loops and documentation.
+/// Format, lints, supply chain, tests, kill loops and documentation.
 pub(crate) fn everything() -> Result<ExitCode> {
     let mut steps = Steps::default();
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.run("lints", &mut cargo(&clippy))?;
+    supply::check(&mut steps)?;
     run_tests(&mut steps)?;
     // With the programs of the tests: nothing is built for it.
     steps.run("kill loops", &mut kill_loop_command(false, SHORT, 1))?;

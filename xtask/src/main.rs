@@ -1,5 +1,5 @@
-//! Commands for those who work on plantwin: `cargo xtask ci`, `test`, the long runs that look for
-//! losses, and pictures for the documentation.
+//! Commands for those who work on plantwin: `cargo xtask ci`, `test`, `supply`, the long runs that
+//! look for losses, and pictures for the documentation.
 //!
 //! It depends on no crate of the workspace, so that it runs even when none of them compiles.
 //! Absent: anything an operator needs (that is `plantwin` itself).
@@ -8,6 +8,7 @@ mod ci;
 mod long;
 mod screenshot;
 mod steps;
+mod supply;
 
 use std::process::ExitCode;
 
@@ -23,10 +24,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything that must pass: format, lints, tests, kill loops, documentation
+    /// Everything that must pass: format, lints, supply chain, tests, kill loops, documentation
     Ci,
     /// All tests, with those in the documentation
     Test,
+    /// What comes from outside: banned crates, licences, sources, known vulnerabilities
+    Supply,
     /// Kill a plant under load again and again with `kill -9`, and look for what was lost
     #[command(name = "killloop")]
     KillLoop(long::KillLoop),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Ci => ci::everything(),
         Command::Test => ci::tests(),
+        Command::Supply => supply::alone(),
         Command::KillLoop(args) => long::kill_loop(&args),
         Command::Soak(args) => long::soak(&args),
         Command::Simulate(args) => long::simulate(&args),

@@ -52,7 +52,15 @@ pub(crate) struct Steps(Vec<Step>);
 struct Step {
     name: &'static str,
     took: Duration,
-    passed: bool,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Passed,
+    Failed,
+    /// Not done, which is told and does not count.
+    Skipped,
 }
 
 impl Steps {
@@ -61,10 +69,17 @@ impl Steps {
         println!("\n==> {name}");
         let started = now();
         let status = command.status().with_context(|| format!("cannot start {name}"))?;
-        let step = Step { name, took: started.elapsed(), passed: status.success() };
+        let end = if status.success() { End::Passed } else { End::Failed };
+        let step = Step { name, took: started.elapsed(), end };
         println!("<== {}", line(&step));
         self.0.push(step);
         Ok(())
+    }
+
+    /// Keeps that a step was not done, and prints why.
+    pub(crate) fn skip(&mut self, name: &'static str, why: &str) {
+        println!("\n==> {name}\nWARNING: {why}");
+        self.0.push(Step { name, took: Duration::ZERO, end: End::Skipped });
     }
 
     /// Prints all steps; fails if one of them did.
@@ -74,15 +89,19 @@ impl Steps {
             println!("  {}", line(step));
         }
         let total: Duration = self.0.iter().map(|s| s.took).sum();
-        let failed = self.0.iter().filter(|s| !s.passed).count();
+        let failed = self.0.iter().filter(|s| s.end == End::Failed).count();
         println!("  {} steps in {:.1} s, {failed} failed", self.0.len(), total.as_secs_f64());
         if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
 fn line(step: &Step) -> String {
-    let word = if step.passed { "ok" } else { "FAILED" };
-    format!("{:<16} {word:<6} {:>8.1} s", step.name, step.took.as_secs_f64())
+    let word = match step.end {
+        End::Passed => "ok",
+        End::Failed => "FAILED",
+        End::Skipped => "SKIPPED",
+    };
+    format!("{:<16} {word:<7} {:>8.1} s", step.name, step.took.as_secs_f64())
 }
 
 #[expect(clippy::disallowed_methods, reason = "durations of a developer's commands, no plant time")]

@@ -1,7 +1,8 @@
 //! One simulated device on one path: what a device's communication processor does.
 //!
 //! It sends what the plant measured, takes writes within the point's range and proves who it is;
-//! one that speaks in sealed envelopes only sends and takes nothing else. Absent: the model and the falsifying of measurements.
+//! one that speaks in sealed envelopes only sends and takes nothing else. Absent: the model and the
+//! falsifying of measurements.
 
 use std::sync::{Arc, mpsc::SyncSender};
 
@@ -9,7 +10,7 @@ use plantwin_adapter::{DeviceMessage, DevicePort, Measurement};
 use plantwin_model::{Access, Clock, DeviceIx, PointIx, PointSpec};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::NativeDevice;
+use crate::{NativeDevice, Report};
 
 /// A setpoint on its way into the plant model.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct DeviceTask {
     /// Whether it speaks in sealed envelopes only.
     pub(crate) sealed: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Hears of its sessions, if anybody does.
+    pub(crate) report: Option<Arc<Report>>,
 }
 
 impl DeviceTask {
@@ -68,8 +71,7 @@ impl DeviceTask {
         let sent = match &self.native {
             Some(native) if self.sealed => {
                 let sealed = native.lock().await.seal(measured, self.clock.now());
-                // Nobody has asked it who it is yet.
-                let Ok(envelope) = sealed else { return };
+                let envelope = sealed.unwrap_or_else(|_| NativeDevice::WAITING.to_vec());
                 self.port.outlet.publish_sealed(&envelope).await
             }
             _ => self.port.outlet.publish(measured).await,
@@ -129,7 +131,10 @@ impl DeviceTask {
         });
         let said = said.map_err(|e| format!("failed to {e}"))?;
         if let Some(event) = said.event {
-            tracing::debug!(device = %self.port.device, ?event, "session");
+            match &self.report {
+                Some(report) => report(&self.port.device, event),
+                None => tracing::debug!(device = %self.port.device, ?event, "session"),
+            }
         }
         Ok(said.bytes)
     }

@@ -1,4 +1,6 @@
-//! What keeps the simulated devices from starting.
+//! What keeps devices from starting.
+
+use std::path::PathBuf;
 
 use plantwin_adapter::LinkError;
 use thiserror::Error;
@@ -35,6 +37,29 @@ pub enum FieldError {
         device: String,
         /// Cause.
         cause: String,
+    },
+    /// A device that runs by itself has no hub to join.
+    #[error("find the hub of {0}: the path names none by `addr`, nor does the plant's [listen]")]
+    NoHub(String),
+    /// A device's key file cannot be used.
+    #[error("use the key file {}: {cause}", path.display())]
+    KeyFile {
+        /// Which.
+        path: PathBuf,
+        /// Cause.
+        cause: String,
+    },
+    /// A device's key file would be overwritten.
+    #[error("write the key file {}: it is there already", path.display())]
+    KeyFileThere {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The passphrase does not open a device's key file.
+    #[error("open the key file {}: wrong passphrase", path.display())]
+    WrongPassphrase {
+        /// Which.
+        path: PathBuf,
     },
     /// The thread that steps the plant could not be started.
     #[error("start the plant's thread: {0}")]

@@ -1,4 +1,4 @@
-//! Starting everything that simulated devices need, and stopping it.
+//! Starting everything that played devices need, and stopping it.
 
 use std::{
     collections::BTreeMap,
@@ -13,10 +13,10 @@ use std::{
 
 use futures_util::future::try_join_all;
 use plantwin_adapter::{Host, HostRequest, HostedDevice, Protocol, Registry, Tasks};
-use plantwin_authority::pws::DeviceIdentity;
+use plantwin_authority::pws::{AgentEvent, DeviceIdentity};
 use plantwin_model::{
-    Clock, Delivery, DeviceIx, DeviceSpec, Identity, Mode, PathSpec, PlantSpec, PointSpec,
-    SettingValue, ZoneId,
+    Clock, Delivery, DeviceId, DeviceIx, DeviceSpec, Identity, Mode, PathSpec, PlantSpec,
+    PointSpec, SettingValue, ZoneId,
 };
 use plantwin_physics::PlantSim;
 use tokio::sync::{Mutex, mpsc};
@@ -50,6 +50,9 @@ pub struct FieldRequest {
 /// Who a simulated device is: its keys, known to the authority. The error is a lowercase fragment.
 pub type Identities = dyn Fn(&DeviceSpec, &ZoneId) -> Result<DeviceIdentity, String> + Send + Sync;
 
+/// Told what happens to a device's session. Must not block for long: the device waits meanwhile.
+pub type Report = dyn Fn(&DeviceId, AgentEvent) + Send + Sync;
+
 /// The running field. Dropping it stops the plant's thread and every server.
 pub struct Field {
     /// Servers that were started: protocol and address.
@@ -76,6 +79,20 @@ impl Field {
     ///
     /// Must be called within a multi-threaded tokio runtime, which carries the servers.
     pub async fn start(request: FieldRequest) -> Result<Self, FieldError> {
+        Self::launch(request, None).await
+    }
+
+    /// Starts devices that run by themselves, away from their plant: they join hubs that others
+    /// run, at the address of the path or the plant's `[listen]`, and `report` hears of their
+    /// sessions. As [`Self::start`] otherwise.
+    pub async fn start_alone(
+        request: FieldRequest,
+        report: Arc<Report>,
+    ) -> Result<Self, FieldError> {
+        Self::launch(request, Some(report)).await
+    }
+
+    async fn launch(request: FieldRequest, alone: Option<Arc<Report>>) -> Result<Self, FieldError> {
         let FieldRequest { plant, registry, clock, identities } = request;
         let sim = PlantSim::new(&plant).map_err(|problems| {
             FieldError::Model(problems.first().map_or_else(String::new, |p| p.message.clone()))
@@ -89,6 +106,11 @@ impl Field {
                 continue;
             }
             let Some(start) = protocol.start_hub(listen_address(&plant, name)?) else { continue };
+            if alone.is_some() {
+                // Nothing was started yet; empty stands for one that nobody named.
+                hubs.insert(name, plant.listen.get(name).cloned().unwrap_or_default());
+                continue;
+            }
             let hub = start
                 .await
                 .map_err(|source| FieldError::Host { protocol: name.to_owned(), source })?;
@@ -136,6 +158,7 @@ impl Field {
                     native,
                     sealed: plant.devices[ix.index()].identity == Identity::Native,
                     clock: Arc::clone(&clock),
+                    report: alone.clone(),
                 };
                 tasks.spawn(task.run());
             }
@@ -187,6 +210,9 @@ fn group(
             let own = path.text("addr").map(ToOwned::to_owned);
             let hub = hubs.get(name).map(|hub| own.clone().unwrap_or_else(|| hub.clone()));
             let listen = match (&hub, &own) {
+                (Some(hub), _) if hub.is_empty() => {
+                    return Err(FieldError::NoHub(name.to_owned()));
+                }
                 (Some(_), _) => None,
                 (None, Some(text)) => Some(text.parse().map_err(|_| FieldError::Address {
                     protocol: name.to_owned(),

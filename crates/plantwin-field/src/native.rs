@@ -4,6 +4,82 @@
 //! to send back come out. It serves a simulated device and one that runs by itself alike, and any
 //! program of a device's maker. Absent: the wire (a [`plantwin_adapter::Protocol`]), keeping keys,
 //! the device's own doings (whoever owns this hands over a function for writes).
+//!
+//! ```
+//! # use std::{sync::Arc, time::Duration};
+//! # use plantwin_authority::pws::*;
+//! # use plantwin_model::{Access, NoAudit, Unit};
+//! # use plantwin_seal::{DhKey, Secret, SigningKey};
+//! use plantwin_adapter::Measurement;
+//! use plantwin_field::NativeDevice;
+//! use plantwin_model::{PointSpec, Timestamp};
+//!
+//! # let now = Timestamp::from_millis(0);
+//! # let day = now.plus(Duration::from_hours(24));
+//! # let (root, issuer) = (SigningKey::generate()?, SigningKey::generate()?);
+//! # let cert = IssuerCert::sign(&root, issuer.verifying_key(), 1, now, day).to_bytes();
+//! # let (dh, secret) = (DhKey::generate()?, Secret::random()?);
+//! # let certificate = GatewayCert { gateway: "hall".into(), dh: dh.public(), not_after: day }
+//! #     .sign(&issuer, &cert)?;
+//! # let credential =
+//! #     GatewayCredential { dh, certificate: certificate.clone(), secret: secret.clone() };
+//! # let revoked = Revoked::default();
+//! # let gateway =
+//! #     Gateway::new(root.verifying_key(), credential, revoked, Arc::new(NoAudit), now)?;
+//! # let keys = DeviceKeys::generate()?;
+//! # let public = keys.public();
+//! # let (device, zone) = ("tank1".into(), "field".into());
+//! # let me = DeviceIdentity { device, zone, keys, root: root.verifying_key(), voucher: None };
+//! # let level = PointSpec {
+//! #     name: "level".into(),
+//! #     title: String::new(),
+//! #     unit: Unit::parse("cm").map_err(|_| "a unit")?,
+//! #     range: (0.0, 50.0),
+//! #     start: 0.0,
+//! #     access: Access::Read,
+//! #     stale_after: Duration::from_secs(5),
+//! #     noise: 0.0,
+//! #     resolution: 0.0,
+//! #     safe: None,
+//! #     span: Default::default(),
+//! # };
+//! // Who it is comes from a `KeyFile`, its points from the twin type that the plant uses, too.
+//! let points: Arc<[PointSpec]> = [level].into();
+//! let mut device = NativeDevice::new(me, points, false);
+//! assert!(device.seal(&Measurement::good(now, 1, &[12.4]), now).is_err(), "nobody asked it yet");
+//!
+//! # let (mut handshake, mut question) =
+//! #     gateway.begin(&"tank1".into(), &"field".into(), "", now)?;
+//! # let mut session = loop {
+//! // Whatever a gateway asks is answered, until a session is up; this over any protocol.
+//! let answer = device.on_exchange(&question, now, |_writes| Err("it has no knobs".to_owned()))?;
+//! # question = match handshake.on_answer(&answer.bytes, now) {
+//! #     Step::Send(bytes) => bytes,
+//! #     Step::Ask(AuthorityNeed::Token(request)) => {
+//! #         request.verify(&public, "hall", now)?;
+//! #         let token = PwsToken::issue(&issuer, &cert, TokenClaims {
+//! #             token_id: [1; 16],
+//! #             device: request.device,
+//! #             zone: "field".into(),
+//! #             gateway: request.gateway,
+//! #             cnf: public.cnf(),
+//! #             caps: [0; 32],
+//! #             policy_epoch: 1,
+//! #             rev_epoch: 0,
+//! #             issued: now,
+//! #             expires: now.plus(Duration::from_mins(10)),
+//! #         })?;
+//! #         handshake.granted(Grant::make(&token, &secret, &public.dh, &certificate)?)?
+//! #     }
+//! #     Step::Up(session) => break session,
+//! #     other => panic!("{other:?}"),
+//! # };
+//! # };
+//! // Then it seals what it measures, and the gateway alone can read it.
+//! let envelope = device.seal(&Measurement::good(now, 1, &[12.4]), now)?;
+//! # assert!(!session.open_telemetry(&envelope, now)?.payload.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::sync::Arc;
 
@@ -33,6 +109,11 @@ pub struct Said {
 }
 
 impl NativeDevice {
+    /// What a device sends in place of an envelope while it has no session, once a period: it says
+    /// nothing but that somebody is there, so that its gateway keeps the line up and asks again.
+    /// Nobody takes it for an envelope.
+    pub const WAITING: &'static [u8] = b"PWS/1 waiting for a session";
+
     /// A device with these points; `durable` if each of its values counts.
     pub fn new(identity: DeviceIdentity, points: Arc<[PointSpec]>, durable: bool) -> Self {
         let layout = native::layout(&points);

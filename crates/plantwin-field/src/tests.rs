@@ -1,5 +1,7 @@
 //! The field without sockets: pace, scenario, sensors and setpoints.
 
+mod alone;
+
 use std::{
     sync::{Arc, mpsc::sync_channel},
     time::Duration,

@@ -30,8 +30,7 @@ use plantwin_adapter::{
 };
 use plantwin_model::{
     AlarmView, Clock, DeviceId, DeviceIx, NoAudit, Outcome, PointIx, ProtocolSchema, Quality,
-    Request, Role,
-    Timestamp,
+    Request, Role, Timestamp,
     file::{Catalog, ReadOptions, read_plant},
 };
 use plantwin_runtime::{AssemblyRequest, Place, Trust, assemble};

@@ -189,8 +189,12 @@ fn main() -> ExitCode {
 fn compare(storm: &Storm, order: &[Block], chance: &mut Chance) {
     let times: Vec<[f64; 2]> = (0..order.len()).map(|place| storm.block(place)).collect();
     let typical = |rank: usize, with: bool| {
-        let mut all: Vec<f64> =
-            order.iter().zip(&times).filter(|(b, _)| b.storm == with).map(|(_, t)| t[rank]).collect();
+        let mut all: Vec<f64> = order
+            .iter()
+            .zip(&times)
+            .filter(|(b, _)| b.storm == with)
+            .map(|(_, t)| t[rank])
+            .collect();
         micros(quantile(&mut all, 0.5))
     };
     println!("the other {} twins, from post to handling:", TWINS - PANICKING);
@@ -226,7 +230,11 @@ fn compare(storm: &Storm, order: &[Block], chance: &mut Chance) {
             Change { low, .. } if low > AIM => "ABOVE",
             _ => "UNDECIDED about",
         };
-        verdicts.push(format!("{name} {word} {:.0} % ({:+.1} %)", AIM * 100.0, felt.median * 100.0));
+        verdicts.push(format!(
+            "{name} {word} {:.0} % ({:+.1} %)",
+            AIM * 100.0,
+            felt.median * 100.0
+        ));
     }
     println!("verdict, by the upper end of the interval: {}", verdicts.join(", "));
 }

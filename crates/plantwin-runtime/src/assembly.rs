@@ -15,8 +15,8 @@ use plantwin_adapter::{ForwardContext, Registry};
 use plantwin_authority::policy::{PolicyDesk, Principal};
 use plantwin_field::StepStats;
 use plantwin_model::{
-    AlarmView, Clock, CommandSender, Delivery, DeviceId, Identity, NorthboundView, Outcome, PathSpec,
-    PlantSpec, PlantView, Role, SettingValue, Timestamp,
+    AlarmView, Clock, CommandSender, Delivery, DeviceId, Identity, NorthboundView, Outcome,
+    PathSpec, PlantSpec, PlantView, Role, SettingValue, Timestamp,
 };
 use plantwin_seal::{Secret, derive_key};
 use plantwin_store::{LogKind, Spool, SpoolLimits, Store, StoreError, StoreExt as _, Tree};

@@ -11,11 +11,12 @@ use std::{
 };
 
 use actix::{Arbiter, ArbiterHandle};
+use plantwin_authority::policy::{FlowGate, PolicyDesk};
 use plantwin_authority::service::AuthorityPort;
 use plantwin_field::StepStats;
-use plantwin_authority::policy::{FlowGate, PolicyDesk};
 use plantwin_model::{
-    Action, Clock, ConduitSpec, DeviceId, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView, Timestamp,
+    Action, Clock, ConduitSpec, DeviceId, DeviceIx, DeviceSpec, FlowSource, PlantSpec, PlantView,
+    Timestamp,
 };
 use plantwin_physics::Model;
 use plantwin_seal::{KeyDistributor, Opener, PartyId, Sealer, Secret};

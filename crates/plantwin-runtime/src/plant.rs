@@ -124,8 +124,7 @@ impl RunningPlant {
         audit.record(own("the plant started".to_owned()));
         let trust = {
             let folder = request.data.as_deref().zip(authority_key.as_ref());
-            let made =
-                Trust::of_plant(request.authority, folder, &clock, &audit, &mut warnings);
+            let made = Trust::of_plant(request.authority, folder, &clock, &audit, &mut warnings);
             io.block_on(made)?
         };
         let players = trust.clone();

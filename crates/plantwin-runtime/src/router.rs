@@ -30,8 +30,8 @@ use plantwin_model::{
 use plantwin_twin::TwinMail;
 use tokio::sync::mpsc::Sender;
 
-pub(crate) use account::Reply;
 use account::Account;
+pub(crate) use account::Reply;
 pub use front::{FrontDesk, Reloaded};
 pub(crate) use permit::Permits;
 
@@ -201,9 +201,9 @@ impl Router {
             Request::Drop { device, letter } => {
                 self.ask_twin(&device, reply, |key| TwinMail::Drop { key, letter })
             }
-            Request::Quarantine { device, reason } => self.ask_twin(&device, reply, |key| {
-                TwinMail::Quarantine { key: Some(key), reason }
-            }),
+            Request::Quarantine { device, reason } => {
+                self.ask_twin(&device, reply, |key| TwinMail::Quarantine { key: Some(key), reason })
+            }
             Request::Release { device } => {
                 self.ask_twin(&device, reply, |key| TwinMail::Release { key })
             }

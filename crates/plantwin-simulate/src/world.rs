@@ -187,13 +187,8 @@ impl World {
             };
             devices.push(Device::new(&device.name, device.period, device.durable, agent));
         }
-        let net = Net::new(
-            request.seed,
-            devices,
-            Arc::clone(&clock),
-            journal.clone(),
-            request.planted,
-        );
+        let net =
+            Net::new(request.seed, devices, Arc::clone(&clock), journal.clone(), request.planted);
         let (disk, store) = Disk::new(net.clone(), journal.clone(), request.planted);
         let traps = Arc::new(Traps::new(Arc::clone(&clock), journal.clone()));
         let names = scene.devices.iter().map(|d| d.name.clone()).collect();

@@ -415,7 +415,8 @@ async fn a_twin_shows_the_lanes_of_its_mailbox() {
 fn what_tells_of_the_link_never_overtakes_the_values_received_before() {
     let values = TwinMail::Frame(frame(1, Timestamp(0), 12.0, 50.0));
     let down = TwinMail::LinkDown(crate::LinkDownMail { reason: String::new() });
-    let session = TwinMail::Session(crate::SessionMail::Refused { reason: String::new(), again: true });
+    let session =
+        TwinMail::Session(crate::SessionMail::Refused { reason: String::new(), again: true });
     for delivery in [Delivery::Latest, Delivery::Durable] {
         for letter in [&link_up(), &down, &session, &TwinMail::Alive] {
             assert_eq!(letter.lane(delivery), values.lane(delivery), "{letter:?}");

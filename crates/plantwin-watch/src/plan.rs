@@ -61,7 +61,9 @@ impl Condition {
             Self::NotFinite => "check the sensor and its converter",
             Self::Session => "check the device's identity; isolate it if it is not the real one",
             Self::Supervision => "read the log, then restart the twin",
-            Self::Quarantine => "find out who speaks for the device; release it when it is the real one",
+            Self::Quarantine => {
+                "find out who speaks for the device; release it when it is the real one"
+            }
         }
     }
 }

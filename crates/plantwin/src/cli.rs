@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plantwin_model::{Action, AuditKind, CommandKey, Role};
 
-use crate::commands::authority::args::AuthorityCommand;
+use crate::commands::{authority::args::AuthorityCommand, device::args::DeviceCommand};
 
 /// Runs a plant of supervised, sealed digital twins from one TOML file.
 #[derive(Debug, Parser)]
@@ -136,6 +136,9 @@ Exit codes: 0 yes, 64 no such name, 77 no.")]
     /// Who may speak for a device: enrolment, keys, tokens
     #[command(subcommand)]
     Authority(AuthorityCommand),
+    /// One device that holds keys, as a process of its own
+    #[command(subcommand)]
+    Device(DeviceCommand),
 }
 
 #[derive(Debug, Subcommand)]

@@ -98,7 +98,8 @@ fn growth(found: &Found) -> f64 {
 
 /// Memory of one life every five minutes, so that a reader can tell a start from a leak.
 fn course(life: &[Sample]) -> String {
-    let mut text = format!("Memory of life {}, MB every 5 min:", life.first().map_or(0, |s| s.life));
+    let mut text =
+        format!("Memory of life {}, MB every 5 min:", life.first().map_or(0, |s| s.life));
     let mut next = Duration::ZERO;
     for sample in life.iter().filter(|s| {
         let due = s.age >= next;

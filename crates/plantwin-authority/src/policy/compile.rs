@@ -12,6 +12,7 @@ use super::{
     bits::{Bits, set},
     builtin_grants,
     conduits::Conduits,
+    quick::QuickMap,
 };
 
 /// The rules of a plant, compiled. Immutable: a change makes a new one.
@@ -26,7 +27,7 @@ pub struct Policy {
     words: usize,
     pub(super) by_action: [Bits; Action::ALL.len()],
     by_role: [Bits; Role::ALL.len()],
-    users: HashMap<Arc<str>, (u32, Bits)>,
+    users: QuickMap<Arc<str>, (u32, Bits)>,
     /// All rows, one after the other.
     rows: Box<[u64]>,
     /// By device: the row of the device itself, and how many points it has, whose rows follow.
@@ -85,7 +86,7 @@ impl Policy {
         let for_whom = |test: &dyn Fn(&Who) -> bool| of_grant(&|g| g.who.iter().any(test));
         let role_of = |role| for_whom(&|w| *w == Who::Role(role));
 
-        let mut users = HashMap::new();
+        let mut users = QuickMap::default();
         for (ix, user) in (Role::ALL.len() as u32..).zip(&plant.policy.users) {
             let own = |w: &Who| match w {
                 Who::Role(role) => *role == user.role,

@@ -24,6 +24,7 @@ mod errand;
 mod explain;
 mod passphrase;
 mod principal;
+mod quick;
 mod rates;
 mod second;
 #[cfg(test)]

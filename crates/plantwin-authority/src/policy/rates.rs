@@ -3,9 +3,11 @@
 //! The generic cell rate algorithm (ITU-T I.371, annex A) with a burst of the whole count: one
 //! number for each pair of rule and subject.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use plantwin_model::{Rate, Timestamp};
+
+use super::quick::QuickMap;
 
 /// Most pairs that are remembered; far above what people and rules make.
 const LIMIT: usize = 16_384;
@@ -14,7 +16,7 @@ const LIMIT: usize = 16_384;
 #[derive(Debug, Default)]
 pub struct Rates {
     /// When the last use will have been paid back, by rule and subject.
-    due: HashMap<(u32, u32), i64>,
+    due: QuickMap<(u32, u32), i64>,
 }
 
 impl Rates {

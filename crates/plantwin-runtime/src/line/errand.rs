@@ -88,7 +88,9 @@ impl Errands {
         tokio::spawn(async move {
             let result = send(&way, Purpose::Safety, writes, &*clock, &panics).await;
             match result {
-                Ok(()) => tracing::warn!(endpoint = way.endpoint, "the device is in its safe state"),
+                Ok(()) => {
+                    tracing::warn!(endpoint = way.endpoint, "the device is in its safe state")
+                }
                 Err(error) => {
                     tracing::error!(endpoint = way.endpoint, "safe state not confirmed: {error}");
                 }

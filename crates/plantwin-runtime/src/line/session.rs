@@ -167,11 +167,7 @@ impl DeviceSession {
     }
 
     /// Does what was due; what the twin must know of it.
-    pub(super) fn on_due(
-        &mut self,
-        due: Due,
-        connection: &Connection,
-    ) -> Option<SessionMail> {
+    pub(super) fn on_due(&mut self, due: Due, connection: &Connection) -> Option<SessionMail> {
         let now = self.clock.now();
         let wall = |plant: Duration| plant.div_f64(self.clock.speed().max(1e-6));
         let result = match due {

@@ -1,13 +1,13 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use plantwin_adapter::{
     Connection, ForwardContext, ForwardRecord, LinkError, LinkEvent, PointWrite, Protocol,
 };
-use futures_util::FutureExt as _;
 use plantwin_authority::pws::{Agent, AuthorityNeed, DeviceIdentity, DeviceKeys, Step};
 use plantwin_model::NoAudit;
-use plantwin_runtime::Trust;
 use plantwin_model::{Clock, Delivery, NorthboundSpec, invariant::Delivered};
+use plantwin_runtime::Trust;
 
 use super::{Device, Net, SETPOINT, SimProtocol, WINDOW, Weather, Wire, protocol::context};
 use crate::{
@@ -41,13 +41,7 @@ impl Bench {
         let agent = Some(Agent::new(DeviceIdentity { device, zone, keys, root, voucher: None }));
         let devices = vec![Device::new("tank", SECOND, durable, agent)];
         let journal = SharedJournal::new(Journal::new(1, true));
-        let net = Net::new(
-            seed,
-            devices,
-            Arc::clone(&clock),
-            journal.clone(),
-            None,
-        );
+        let net = Net::new(seed, devices, Arc::clone(&clock), journal.clone(), None);
         net.set_alive(true);
         tokio::spawn(net.clone().drive());
         Self { net, journal, clock, trust }

@@ -6,9 +6,7 @@
 //! alarms. Confinement survives the process. Absent: finding evidence (the line and the router),
 //! who may confine and release (the policy).
 
-use plantwin_model::{
-    Access, Flaw, Outcome, PointIx, PointSpec, Quality, Timestamp, TwinState,
-};
+use plantwin_model::{Access, Flaw, Outcome, PointIx, PointSpec, Quality, Timestamp, TwinState};
 use plantwin_watch::{Changes, Condition};
 use smallvec::SmallVec;
 
@@ -129,7 +127,5 @@ impl TwinCore {
 fn safe_state(plan: &TwinPlan) -> SmallVec<[(PointIx, f64); 2]> {
     let writable = |spec: &PointSpec| spec.safe.filter(|_| spec.access == Access::ReadWrite);
     let points = plan.device.kind.points.iter().enumerate();
-    points
-        .filter_map(|(i, spec)| Some((PointIx(i as u16), writable(spec)?)))
-        .collect()
+    points.filter_map(|(i, spec)| Some((PointIx(i as u16), writable(spec)?))).collect()
 }

@@ -61,10 +61,7 @@ pub(crate) fn run(command: &AuthorityCommand) -> Result<Code, Failure> {
 }
 
 /// Where a plant that is about to run has its authority.
-pub(crate) fn at(
-    address: Option<&str>,
-    credential: Option<&Path>,
-) -> Result<AuthorityAt, Failure> {
+pub(crate) fn at(address: Option<&str>, credential: Option<&Path>) -> Result<AuthorityAt, Failure> {
     let (Some(address), Some(path)) = (address, credential) else { return Ok(AuthorityAt::Here) };
     let credential = Box::new(desk::credential(path)?);
     Ok(AuthorityAt::There { address: address.to_owned(), credential })

@@ -7,6 +7,7 @@ mod can_i;
 mod check;
 mod console;
 mod demo;
+pub(crate) mod device;
 mod keys;
 mod mail;
 mod new;
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: Cli) -> Result<Code, Failure> {
         Command::Policy(PolicyCommand::Reload(args)) => policy::reload(&args),
         Command::Policy(PolicyCommand::Passphrase(args)) => policy::passphrase(&args),
         Command::Authority(command) => authority::run(&command),
+        Command::Device(command) => device::run(&command),
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&args),
         Command::Audit(AuditCommand::Show(args)) => audit::show(&args),
         Command::Audit(AuditCommand::Checkpoint(args)) => audit::checkpoint(&args),

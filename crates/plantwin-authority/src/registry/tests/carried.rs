@@ -4,7 +4,7 @@ use plantwin_seal::{PassphraseCost, SealError};
 use proptest::prelude::*;
 
 use super::*;
-use crate::registry::{RootFile, disk::read_private, write_new};
+use crate::registry::{RootFile, disk::read_private, hex, write_new};
 
 #[test]
 fn a_voucher_reads_as_it_was_printed_and_as_people_type_it() {
@@ -66,12 +66,11 @@ fn a_root_file_opens_with_its_passphrase_alone() {
         let error = sealed.open(wrong).unwrap_err();
         assert_eq!(error, AuthError::Seal(SealError::WrongKey));
     }
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    assert!(!sealed.to_text().contains(&hex(root.expose_seed())));
+    assert!(!sealed.to_text().contains(hex(root.expose_seed()).as_str()));
     // Whose root it is cannot be changed.
     let other = hex(SigningKey::generate().unwrap().verifying_key().as_bytes());
     for file in [plain, sealed] {
-        let swapped = file.to_text().replace(&hex(root.verifying_key().as_bytes()), &other);
+        let swapped = file.to_text().replace(hex(root.verifying_key().as_bytes()).as_str(), &other);
         let swapped = RootFile::from_text(&swapped).unwrap();
         let error = swapped.open(Some("correct horse")).unwrap_err();
         assert_eq!(error, AuthError::Seal(SealError::Tag));

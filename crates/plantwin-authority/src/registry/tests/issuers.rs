@@ -6,6 +6,9 @@ use crate::{
     registry::{ISSUER_DUE, ISSUER_LIFE, ISSUER_OVERLAP, IssuerRequest, issuer_mark},
 };
 
+/// How long nothing has to be done about a new issuer.
+const BEFORE_DUE: Duration = ISSUER_LIFE.saturating_sub(ISSUER_DUE);
+
 fn issuer_of(grant: &Grant) -> plantwin_seal::VerifyingKey {
     let mut key = [0; 32];
     key.copy_from_slice(&grant.token[..32]);
@@ -37,7 +40,7 @@ fn a_rotated_issuer_signs_nothing_more_and_is_honoured_for_a_day() {
     PwsToken::verify(&root, &old.token, T0).unwrap();
     PwsToken::verify(&root, &new.token, T0).unwrap();
     assert_eq!(registry.listing(T0).issuers_before, vec![(1, T0.plus(ISSUER_OVERLAP))]);
-    let almost = T0.plus(ISSUER_OVERLAP - minutes(1));
+    let almost = T0.plus(minutes(24 * 60 - 1));
     at(&mut registry, &Op::Upkeep, almost).unwrap_err();
     registry.apply(&Op::Upkeep, &Actor::Plant, almost).answer.unwrap();
     assert!(!is_marked(&registry, &before, almost));
@@ -68,12 +71,12 @@ fn a_stolen_issuer_is_refused_at_once_if_there_is_no_overlap() {
 fn an_issuer_follows_by_itself_if_the_root_is_here_and_is_asked_for_if_not() {
     let mut registry = registry();
     let me = enrolled(&mut registry, "tank1");
-    let due = T0.plus(ISSUER_LIFE - ISSUER_DUE + minutes(1));
+    let due = T0.plus(BEFORE_DUE + minutes(1));
     assert!(!registry.is_due(T0) && registry.is_due(due) && registry.issuer_is_due(due));
     registry.apply(&Op::Upkeep, &Actor::Plant, due).answer.unwrap();
     assert_eq!(registry.listing(due).issuer_serial, 2);
     ok(&mut registry, &Op::ForgetRoot);
-    let again = due.plus(ISSUER_LIFE - ISSUER_DUE + minutes(1));
+    let again = due.plus(BEFORE_DUE + minutes(1));
     registry.apply(&Op::Upkeep, &Actor::Plant, again).answer.unwrap();
     assert_eq!(registry.listing(again).issuer_serial, 2);
     assert!(registry.issuer_is_due(again) && !registry.is_due(again));
