@@ -1,6 +1,7 @@
 //! What the examples share: reading a plant file whose types it carries itself.
 //!
-//! Absent: the examples, which are `own_device.rs` and `embed.rs` beside this folder.
+//! Absent: the examples, which are `own_device.rs`, `native_device.rs` and `embed.rs` beside this
+//! folder.
 
 use anyhow::{Result, bail};
 use plantwin_adapter::Registry;

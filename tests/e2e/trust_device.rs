@@ -153,7 +153,7 @@ fn spy(broker: &Mosquitto) -> Peer {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, b| text + &format!("{b:02x}"))
 }
 
 /// Lines in which a name or a value can be read.
@@ -194,7 +194,8 @@ fn a_device_is_believed_once_approved_unreadable_to_others_and_confined_once_rev
     check_command(&plant, VALVE);
     wait_until("twenty messages on the wire", || spy.lines().len() >= 20);
     // Whoever looks so would have found it.
-    broker.source("works/control").say("{\"zeppelin_level\":41.8725}").expect("it listens");
+    let mut bait = broker.source("works/control");
+    bait.say("{\"zeppelin_level\":41.8725}").expect("it listens");
     wait_until("the bait to be carried", || {
         spy.lines().iter().any(|l| l.starts_with("works/control"))
     });

@@ -131,9 +131,10 @@ impl DeviceTask {
         });
         let said = said.map_err(|e| format!("failed to {e}"))?;
         if let Some(event) = said.event {
-            match &self.report {
-                Some(report) => report(&self.port.device, event),
-                None => tracing::debug!(device = %self.port.device, ?event, "session"),
+            if let Some(report) = &self.report {
+                report(&self.port.device, event);
+            } else {
+                tracing::debug!(device = %self.port.device, ?event, "session");
             }
         }
         Ok(said.bytes)

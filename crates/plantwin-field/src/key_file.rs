@@ -149,7 +149,7 @@ impl KeyFile {
         let open = |secret: &[u8], what: &str| match &kek {
             None => secret.try_into().map(Secret::new).map_err(|_| SealError::Tag),
             Some(Ok(kek)) => kek.unwrap(secret, &self.context(what)),
-            Some(Err(error)) => Err(error.clone()),
+            Some(Err(error)) => Err(*error),
         };
         let secrets = || {
             let voucher = match &self.voucher {

@@ -64,6 +64,12 @@ pub struct AuditEntry {
 pub trait AuditSink: Send + Sync {
     /// Takes one entry and returns at once; whoever keeps it tells of its own troubles.
     fn record(&self, entry: AuditEntry);
+
+    /// Whether what is taken cannot be kept now: then people shall not command or configure, while
+    /// the plant itself goes on.
+    fn is_blocked(&self) -> bool {
+        false
+    }
 }
 
 /// Keeps nothing: for plants without a data directory, and for tests.

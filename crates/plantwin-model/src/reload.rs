@@ -28,7 +28,7 @@ impl PlantSpec {
         for conduit in &file.conduits {
             match (zone(conduit.from), zone(conduit.to)) {
                 (Some(from), Some(to)) => {
-                    conduits.push(ConduitSpec { from, to, ..conduit.clone() })
+                    conduits.push(ConduitSpec { from, to, ..conduit.clone() });
                 }
                 _ => left.push(format!("the conduit at line {} (a new zone)", conduit.line)),
             }

@@ -23,7 +23,7 @@ use plantwin_model::{
     file::{Catalog, ReadOptions, read_plant},
 };
 use plantwin_opcua::OpcUa;
-use plantwin_runtime::{KeySource, RunRequest, RunningPlant};
+use plantwin_runtime::{AuthorityAt, KeySource, RunRequest, RunningPlant};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::{TcpListener, TcpStream},
@@ -67,7 +67,14 @@ impl Plant {
     async fn start(spec: PlantSpec) -> Self {
         let registry = Registry::new().with(OpcUa::new());
         let (data, key) = (None, KeySource::Plain);
-        let request = RunRequest { plant: spec, registry, data, key, speed: 1.0 };
+        let request = RunRequest {
+            plant: spec,
+            registry,
+            data,
+            key,
+            speed: 1.0,
+            authority: AuthorityAt::Here,
+        };
         // It blocks until its threads are up.
         let starting = tokio::task::spawn_blocking(|| RunningPlant::start(request));
         let running = starting.await.expect("no panic").expect("the plant starts");

@@ -219,18 +219,22 @@ fn main() {
         alarms: Mutex::default(),
     });
     let slow = Arc::new(Slow(AtomicU64::new(0)));
-    let request = |clock, trust| AssemblyRequest {
-        paths: plant.devices.iter().map(|d| d.paths.clone()).collect(),
-        plant: Arc::clone(&plant),
+    let drill = Arc::clone(&slow) as Arc<dyn Drill>;
+    let kept = Arc::clone(&store) as Arc<dyn Store>;
+    let paths = plant.devices.iter().map(|d| d.paths.clone()).collect();
+    let planned = Arc::clone(&plant);
+    let request = move |clock, trust| AssemblyRequest {
+        paths,
+        plant: planned,
         registry,
         clock,
-        store: Some(Arc::clone(&store) as Arc<dyn Store>),
+        store: Some(kept),
         rest_key: Secret::random().expect("randomness"),
         store_findings: vec![],
         trust,
         endpoints: vec![],
         place: Place::Threads(1),
-        drill: Some(Arc::clone(&slow) as Arc<dyn Drill>),
+        drill: Some(drill),
         steps: None,
     };
     System::new().block_on(async move {

@@ -261,7 +261,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
     let notes = colony.notes.clone();
     let keeping = trust.clone().keep(Arc::clone(&clock), move |troubles| {
         let trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
-        let response = "see that the authority runs and can be reached";
+        let response = "see that the authority can be reached and that the disk has room";
         // A full board is told again in a minute.
         let _ = notes.leave(StationNote::Amiss { name: "authority", trouble, response });
     });
@@ -275,7 +275,9 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         clock,
         policy,
         audit: trust.audit,
+        authority: trust.authority,
     });
+    router.stamp();
     Ok(Assembly { view: colony.view, arbiters: colony.arbiters, warnings, router, keeper })
 }
 

@@ -22,10 +22,14 @@ use std::{
     time::Duration,
 };
 
-use plantwin_authority::policy::{Errand, PolicyDesk, Principal, Ruling, errand_of};
+use plantwin_authority::{
+    policy::{Errand, PolicyDesk, Principal, Ruling, errand_of},
+    registry::PolicyStamp,
+    service::AuthorityPort,
+};
 use plantwin_model::{
-    AlarmId, AuditSink, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome, PlantSpec,
-    PointIx, Request, Timestamp,
+    Action, AlarmId, AuditSink, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome,
+    PlantSpec, PointIx, Request, Timestamp,
 };
 use plantwin_twin::TwinMail;
 use tokio::sync::mpsc::Sender;
@@ -123,9 +127,21 @@ pub(crate) struct Router {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policy: Arc<PolicyDesk>,
     pub(crate) audit: Arc<dyn AuditSink>,
+    /// Told of each policy, so that tokens name it.
+    pub(crate) authority: Arc<dyn AuthorityPort>,
 }
 
 impl Router {
+    /// Tells the authority which policy is in force.
+    pub(crate) fn stamp(&self) {
+        let policy = self.policy.policy();
+        let plant = policy.plant();
+        // Its own words: they need only differ where the rules do.
+        let text = format!("{:?}{:?}", plant.policy, plant.conduits);
+        let digest = plantwin_seal::hash(&[b"plantwin v1 policy", text.as_bytes()]);
+        self.authority.set_policy(PolicyStamp { epoch: self.policy.epoch(), digest });
+    }
+
     /// Has every twin save what must survive. Resolves one by one through the receiver, which
     /// yields as many outcomes as this returns.
     pub(crate) fn drain(&self) -> (usize, Receiver<Outcome>) {
@@ -165,12 +181,28 @@ impl Router {
         let Ruling { answer, rule } = self.policy.rule(who, &errand, repeat, now);
         let account = Account::of(who, &request, format!("{}, by {rule}", errand.text));
         let reply = Reply::accounted(reply, &self.audit, account);
+        let answer = answer.and_then(|()| self.accountable(&errand));
         let refused = match answer.and_then(|()| self.dispatch(key, request, &errand, &reply)) {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return,
             Err(reason) => Outcome::Refused { reason },
         };
         reply.tell(refused);
+    }
+
+    /// What nobody could account for is not done for people. Looking, acknowledging and confining
+    /// go on.
+    fn accountable(&self, errand: &Errand) -> Result<(), String> {
+        let acts = matches!(
+            errand.action,
+            Action::Write | Action::Command | Action::Configure | Action::Admin
+        );
+        if acts && self.audit.is_blocked() {
+            return Err("the audit trail cannot be written; see that the disk has room, and ask \
+                        again"
+                .to_owned());
+        }
+        Ok(())
     }
 
     /// Whether this very command was let through before.

@@ -8,6 +8,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use plantwin_adapter::SystemClock;
 use plantwin_authority::{
     AuthError,
     pws::{DeviceIdentity, DeviceKeys, Gateway, GatewayCredential, Revoked},
@@ -91,7 +92,10 @@ impl Trust {
         let trust = match (at, folder) {
             (AuthorityAt::There { address, credential }, _) => {
                 let name = credential.name.clone();
-                let authority = Arc::new(Remote::start(address, *credential, clock));
+                // Its channel and the age of its lists are matters of the real clock, however fast
+                // the plant's runs.
+                let wall = Arc::new(SystemClock::new(1.0));
+                let authority = Arc::new(Remote::start(address, *credential, wall));
                 Self::new(authority, &name, audit, now).await
             }
             (AuthorityAt::Here, Some((data, key))) => {
@@ -127,6 +131,8 @@ impl Trust {
     /// authority: everything that is amiss, nothing if all is well.
     pub(crate) async fn keep(self, clock: Arc<dyn Clock>, tell: impl Fn(Vec<String>)) {
         let mut lists = self.authority.revocations();
+        // What changed before we listened must not wait for the next change.
+        lists.mark_changed();
         let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
         upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let name = self.gateway.name();
@@ -155,7 +161,11 @@ impl Trust {
                             tracing::error!("failed to {error}");
                         }
                     }
-                    tell(amiss(&*self.authority));
+                    let mut troubles = amiss(&*self.authority);
+                    if self.audit.is_blocked() {
+                        troubles.push("the audit trail cannot be written".to_owned());
+                    }
+                    tell(troubles);
                 }
             }
         }
@@ -193,5 +203,6 @@ fn amiss(authority: &dyn AuthorityPort) -> Vec<String> {
         let why = if health.reason.is_empty() { "" } else { &health.reason };
         all.push(format!("the list of revoked keys was last confirmed {age}: {why}"));
     }
+    all.extend(health.warnings);
     all
 }

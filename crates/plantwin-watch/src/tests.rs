@@ -28,7 +28,6 @@ pub(crate) fn point(name: &str, unit: &str) -> PointSpec {
         noise: 0.005,
         resolution: 0.001,
         safe: None,
-        safe: None,
         span: Span::default(),
     }
 }

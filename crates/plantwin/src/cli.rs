@@ -291,6 +291,7 @@ pub(crate) struct KeysRewrapArgs {
 /// What a key is wrapped by from now on.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
+#[expect(clippy::struct_field_names, reason = "they are the names of the options")]
 pub(crate) struct KeyTo {
     /// A passphrase (Argon2id, 64 MiB, 3 passes)
     #[arg(long)]

@@ -2,7 +2,7 @@
 //!
 //! It must always agree with [`Policy::decide`]; a property test holds that.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use plantwin_model::{
     Action, CommandSpec, DeviceIx, GrantSpec, ObjectGlob, PointIx, Role, Timestamp, Who, glob,
@@ -323,13 +323,13 @@ fn short(grant: &GrantSpec) -> String {
         list(grant.on.iter().map(ToString::to_string).collect())
     );
     if let Some((low, high)) = grant.range {
-        out.push_str(&format!(", {low} to {high}"));
+        let _ = write!(out, ", {low} to {high}");
     }
     if let Some(rate) = grant.rate {
-        out.push_str(&format!(", at most {rate}"));
+        let _ = write!(out, ", at most {rate}");
     }
     if let Some(hours) = grant.hours {
-        out.push_str(&format!(", {hours} UTC"));
+        let _ = write!(out, ", {hours} UTC");
     }
     if grant.two_persons {
         out.push_str(", two persons");

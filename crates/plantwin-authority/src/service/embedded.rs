@@ -326,9 +326,9 @@ impl AuthorityPort for Embedded {
             let live = self.live();
             (live.root_is_here(), live.issuer_is_due(now))
         };
-        let mut warnings = Vec::new();
+        let (mut warnings, mut advice) = (Vec::new(), Vec::new());
         if self.0.on_disk && listing.0 {
-            warnings.push(
+            advice.push(
                 "the root key lies beside the authority; take it offline with `plantwin authority \
                  rotate --export-root FILE`"
                     .to_owned(),
@@ -348,6 +348,7 @@ impl AuthorityPort for Embedded {
             list_age: Some(std::time::Duration::ZERO),
             stale: false,
             warnings,
+            advice,
         }
     }
 }

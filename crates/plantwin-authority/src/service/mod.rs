@@ -122,6 +122,8 @@ pub struct Health {
     pub list_age: Option<Duration>,
     /// Whether that is longer than [`LIST_STALE`], or never: raise an alarm.
     pub stale: bool,
-    /// What an operator should know, such as a root key that lies where it should not.
+    /// What an operator must act on, such as an issuer that ends soon.
     pub warnings: Vec<String>,
+    /// What would be better, such as a root key kept elsewhere.
+    pub advice: Vec<String>,
 }

@@ -429,6 +429,7 @@ impl AuthorityPort for Remote {
             list_age,
             stale: list_age.is_none_or(|age| age > LIST_STALE),
             warnings: Vec::new(),
+            advice: Vec::new(),
         }
     }
 }

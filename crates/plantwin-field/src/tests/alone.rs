@@ -18,13 +18,16 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{Field, FieldError, FieldRequest, NativeDevice, Report};
 
+/// The device that came, and where it is asked.
+type Joined = Option<(String, mpsc::Sender<DeviceMessage>)>;
+
 /// A protocol with a hub, which hands over what is played on it.
 #[derive(Clone)]
 struct Wire {
     /// What devices sent: `None` for a bare value.
     sent: mpsc::Sender<Option<Vec<u8>>>,
     /// The hub that was joined, and the device's ear.
-    joined: Arc<Mutex<Option<(String, mpsc::Sender<DeviceMessage>)>>>,
+    joined: Arc<Mutex<Joined>>,
 }
 
 impl Protocol for Wire {
@@ -93,9 +96,12 @@ impl Outlet for WireOutlet {
 
 /// The cart as a device with keys, in a plant whose hub listens there.
 fn native(hub: Option<&str>) -> PlantSpec {
-    let mut text = CART.replace("[device.cart1.wire]", "identity = \"native\"\n[device.cart1.wire]");
+    let mut text =
+        CART.replace("[device.cart1.wire]", "identity = \"native\"\n[device.cart1.wire]");
     if let Some(hub) = hub {
-        text.push_str(&format!("[listen]\nwire = \"{hub}\"\n"));
+        text += "[listen]\nwire = \"";
+        text += hub;
+        text += "\"\n";
     }
     let catalog = Catalog { protocols: &[&WIRE], ..Catalog::default() };
     let checked = read_plant("cart.toml", &text, &catalog, &ReadOptions::default());

@@ -128,6 +128,7 @@ fn grant(table: &Table, devices: &Devices, zones: &Zones, users: &[UserSpec]) ->
 }
 
 /// A limit that could not be read leaves the whole grant out: without it, it would allow more.
+#[expect(clippy::option_option, reason = "not given, given and unreadable, given and read")]
 fn all_or_nothing<T>(read: Option<Option<T>>) -> Option<Option<T>> {
     match read {
         None => Some(None),

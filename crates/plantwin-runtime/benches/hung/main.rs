@@ -27,7 +27,7 @@ use plantwin_model::{
     PlantSpec, PlantView, TwinState,
     file::{Catalog, ReadOptions, read_plant},
 };
-use plantwin_runtime::{KeySource, RunRequest, RunningPlant};
+use plantwin_runtime::{AuthorityAt, KeySource, RunRequest, RunningPlant};
 
 use fleet::{REGISTERS, Report, hangs};
 use watch::Watch;
@@ -225,6 +225,7 @@ fn run(measure: Duration, devices: usize, keeps: bool) {
     let folder = keeps.then(|| tempfile::tempdir().expect("a folder"));
     let data: Option<PathBuf> = folder.as_ref().map(|f| f.path().join("data"));
     let request = RunRequest {
+        authority: AuthorityAt::Here,
         plant: plant(&ports),
         registry: Registry::new().with(Modbus::default()),
         data,

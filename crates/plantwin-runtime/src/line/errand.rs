@@ -89,7 +89,7 @@ impl Errands {
             let result = send(&way, Purpose::Safety, writes, &*clock, &panics).await;
             match result {
                 Ok(()) => {
-                    tracing::warn!(endpoint = way.endpoint, "the device is in its safe state")
+                    tracing::warn!(endpoint = way.endpoint, "the device is in its safe state");
                 }
                 Err(error) => {
                     tracing::error!(endpoint = way.endpoint, "safe state not confirmed: {error}");

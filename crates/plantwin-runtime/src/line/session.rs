@@ -189,7 +189,7 @@ impl DeviceSession {
                     let _ = session.replaces(old, now);
                 }
                 self.cnf = Some(session.claims().cnf);
-                self.keys = Some(Arc::new(Mutex::new(session)));
+                self.keys = Some(Arc::new(Mutex::new(*session)));
                 self.ask_at = Some(Instant::now() + wall(expires.since(now)).mul_f64(RENEW_AT));
                 self.evidence.proved();
                 SessionMail::Open { expires, sealed: self.is_sealed() }
@@ -295,7 +295,7 @@ pub(super) enum Due {
     /// The device is to be asked again.
     Ask,
     /// The proof has ended.
-    Proved(Result<GatewaySession, Refusal>),
+    Proved(Result<Box<GatewaySession>, Refusal>),
 }
 
 /// Whether an envelope was made or altered by somebody without the keys.

@@ -88,9 +88,11 @@ impl FrontDesk {
             }
         };
         let epoch = self.0.policy.swap(Arc::new(plant));
+        self.0.stamp();
         let mut detail = format!("epoch {epoch} from {}", file.file);
         if !left.is_empty() {
-            detail.push_str(&format!("; not taken: {}", left.join(", ")));
+            detail.push_str("; not taken: ");
+            detail.push_str(&left.join(", "));
         }
         self.on_record(who, AuditResult::Done, detail);
         Ok(Reloaded { epoch, left })

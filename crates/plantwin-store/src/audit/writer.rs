@@ -158,6 +158,10 @@ impl AuditSink for AuditWriter {
             status.error = Some("write the audit trail: it is closed".to_owned());
         }
     }
+
+    fn is_blocked(&self) -> bool {
+        Self::is_blocked(self)
+    }
 }
 
 impl Drop for AuditWriter {

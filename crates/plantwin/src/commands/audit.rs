@@ -4,6 +4,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
@@ -111,14 +112,18 @@ fn summary(report: &Report, with_key: bool) -> String {
     if *unsigned > 0 {
         let vouched =
             if with_key { "written by this plant" } else { "not checked without the key" };
-        text += &format!("; {unsigned} records behind the latest of them, {vouched}");
+        let _ = write!(text, "; {unsigned} records behind the latest of them, {vouched}");
     }
     if *torn > 0 {
-        text += &format!("; {torn} bytes of an unfinished record at the end");
+        let _ = write!(text, "; {torn} bytes of an unfinished record at the end");
     }
     match report.identity_hex() {
-        Some(identity) if with_key => text += &format!("\npublic key {identity}, this store's"),
-        Some(identity) => text += &format!("\npublic key {identity}"),
+        Some(identity) if with_key => {
+            let _ = write!(text, "\npublic key {identity}, this store's");
+        }
+        Some(identity) => {
+            let _ = write!(text, "\npublic key {identity}");
+        }
         None => {}
     }
     text

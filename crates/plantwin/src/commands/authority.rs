@@ -72,7 +72,7 @@ fn init(args: &InitArgs) -> Result<Code, Failure> {
     let root = SigningKey::generate().or_exit(Code::Unavailable)?;
     let passphrase = new_passphrase(&args.pass)?;
     let text =
-        RootFile::new(&root, passphrase.as_deref().map(|p| p.as_str())).map_err(failure)?.to_text();
+        RootFile::new(&root, passphrase.as_deref().map(String::as_str)).map_err(failure)?.to_text();
     // The root is safe before anything depends on it.
     write_secret(&args.root, text.as_bytes())?;
     fresh.create(&root)?;
@@ -282,7 +282,7 @@ fn export(desk: &mut Desk, out: &Path, pass: &RootPass) -> Result<Code, Failure>
     let Reply::Root(seed) = desk.ask(Op::ExportRoot)? else { return Err(nonsense()) };
     let passphrase = new_passphrase(pass)?;
     let root = SigningKey::from_seed(seed.expose());
-    let file = RootFile::new(&root, passphrase.as_deref().map(|p| p.as_str())).map_err(failure)?;
+    let file = RootFile::new(&root, passphrase.as_deref().map(String::as_str)).map_err(failure)?;
     write_secret(out, file.to_text().as_bytes())?;
     // Only now, when it is on the disk elsewhere.
     desk.ask(Op::ForgetRoot)?;

@@ -23,18 +23,15 @@ pub(crate) fn can_i(args: &CanIArgs) -> Result<Code, Failure> {
     let at = args.at.map(|time| today(now, time));
     let (who, what) = (args.who.clone(), args.what.clone());
     let (action, value) = (args.action.into(), args.value);
-    let explanation = match &args.plant {
-        Some(file) => {
-            let plant = read::sound(read::from_file(file, &ReadArgs::default())?)?;
-            let doubt = Doubt { who, action, what, value, at: at.unwrap_or(now) };
-            Policy::compile(Arc::new(plant))
-                .explain(&doubt)
-                .map_err(|reason| Code::Usage.failure(reason))?
-        }
-        None => {
-            let ask = Ask::CanI { who, action, what, value, at };
-            running(args, ask)?
-        }
+    let explanation = if let Some(file) = &args.plant {
+        let plant = read::sound(read::from_file(file, &ReadArgs::default())?)?;
+        let doubt = Doubt { who, action, what, value, at: at.unwrap_or(now) };
+        Policy::compile(Arc::new(plant))
+            .explain(&doubt)
+            .map_err(|reason| Code::Usage.failure(reason))?
+    } else {
+        let ask = Ask::CanI { who, action, what, value, at };
+        running(args, ask)?
     };
     if args.json {
         say!("{}", serde_json::to_string(&explanation).or_exit(Code::Unavailable)?);

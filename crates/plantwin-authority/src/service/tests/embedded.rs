@@ -42,7 +42,7 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     let Reply::List(list) = authority.apply(&Op::List, &officer()).unwrap() else { panic!() };
     let states: Vec<_> = list.devices.iter().map(|d| (d.device.as_str(), d.state)).collect();
     assert_eq!(states, [("tank1", DeviceState::Active), ("tank2", DeviceState::Revoked)]);
-    assert!(list.root_is_here && authority.health().warnings.len() == 1);
+    assert!(list.root_is_here && authority.health().advice.len() == 1);
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ mod tests {
         }
         assert_eq!(slow.verdict(), None);
         let mut fast = Evidence::default();
-        for i in 0..BURST as i64 {
+        for i in 0..i64::try_from(BURST).unwrap() {
             assert_eq!(fast.verdict(), None);
             fast.forged(at(i));
         }

@@ -24,7 +24,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const MESSAGES: usize = 8;
 
 /// A proof under way.
-pub(super) type Proof = BoxFuture<'static, Result<GatewaySession, Refusal>>;
+pub(super) type Proof = BoxFuture<'static, Result<Box<GatewaySession>, Refusal>>;
 
 /// Why there is no session.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,7 +93,7 @@ pub(super) fn prove(trust: &Trust, subject: Subject) -> Proof {
                 Step::Send(message) => message,
                 Step::Ask(need) => ask(&trust, &mut handshake, need).await?,
                 Step::Later => return Err(Refusal::later("the device waits to be approved")),
-                Step::Up(session) => return Ok(*session),
+                Step::Up(session) => return Ok(session),
                 Step::Failed(error) => return Err(error.into()),
             };
         }

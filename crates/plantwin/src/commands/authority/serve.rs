@@ -38,7 +38,8 @@ pub(super) fn serve(args: &ServeArgs) -> Result<Code, Failure> {
         while !stop.load(Relaxed) {
             tokio::select! {
                 _ = warn.tick() => {
-                    for warning in authority.health().warnings {
+                    let health = authority.health();
+                    for warning in health.warnings.into_iter().chain(health.advice) {
                         tracing::warn!("{warning}");
                     }
                 }

@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use plantwin_adapter::Registry;
-use plantwin_model::{
-    DeviceIx, Identity, Mode, PathSpec, PlantSpec, ScenarioAction, SettingValue,
-};
+use plantwin_model::{DeviceIx, Identity, Mode, PathSpec, PlantSpec, ScenarioAction, SettingValue};
 
 use super::args::RunArgs;
 use crate::exit::{Code, Failure};

@@ -112,10 +112,7 @@ fn voucher(args: &EnrolArgs) -> Result<VoucherCode, Failure> {
 
 /// From 64 hexadecimal digits, a file with them, or the file of a root key.
 pub(super) fn root(text: &str) -> Result<VerifyingKey, Failure> {
-    let bytes = match unhex(text.trim()) {
-        Some(bytes) => bytes,
-        None => return root_in(Path::new(text)),
-    };
+    let Some(bytes) = unhex(text.trim()) else { return root_in(Path::new(text)) };
     VerifyingKey::from_bytes(&bytes)
         .map_err(|_| Code::Usage.failure("--root: these 64 digits are no public key"))
 }

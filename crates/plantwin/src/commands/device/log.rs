@@ -91,7 +91,9 @@ impl Log {
                  not approve it; this device has {}",
                 self.fingerprint
             ),
-            AgentEvent::Refused(error) => format!("refused what a gateway asked: failed to {error}"),
+            AgentEvent::Refused(error) => {
+                format!("refused what a gateway asked: failed to {error}")
+            }
         }
     }
 

@@ -115,7 +115,7 @@ fn enrolled(folder: &Path, voucher: &str, root: &str) -> Result<Code, Failure> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, b| text + &format!("{b:02x}"))
 }
 
 #[test]
