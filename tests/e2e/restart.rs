@@ -179,13 +179,15 @@ fn a_single_wrong_byte_anywhere_never_keeps_the_plant_from_starting() {
         }
         let whole = fs::read(file).expect("the store's files can be read");
         fs::write(file, bytes).expect("the store's files can be written");
-        if file.file_name().is_some_and(|name| name == "key") {
-            // The one file without which nothing else can be checked: it is refused, untouched.
+        if file.file_name().is_some_and(|name| name == "key" || name == "state") {
+            // The files without which nothing else can be checked, or nobody be believed: they
+            // are refused, untouched.
             let (plant, data) = (scenario("threshold"), data.to_string_lossy().into_owned());
             let args = ["run", &plant.to_string_lossy(), "--headless", "--data", &data];
             let refused = run_to_end(home.path(), &args);
             assert_eq!(refused.status.code(), Some(69), "{}", stderr(&refused));
-            assert!(stderr(&refused).contains("key"), "{}", stderr(&refused));
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            assert!(stderr(&refused).contains(&*name), "{}", stderr(&refused));
             fs::write(file, whole).expect("the store's files can be written");
             continue;
         }

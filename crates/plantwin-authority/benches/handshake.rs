@@ -3,7 +3,7 @@
 //!
 //! Run with `cargo bench -p plantwin-authority --bench handshake`; with `-- 1000` for as many
 //! devices. Without `--bench` (as `cargo test` runs it) it takes 20 devices and judges no time.
-//! The goal is 30 s on two threads (`reference/security.md` §5). It is judged by processor time,
+//! The goal is 30 s on two threads. It is judged by processor time,
 //! so that a machine that is busy with other things tells the truth too; wall time stands beside
 //! it. Say the CPU and the build flags beside every figure. Absent: sockets, the authority's disk.
 

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ops::ControlFlow,
     sync::{Arc, Mutex, atomic::AtomicU64, mpsc::Receiver},
 };
 
@@ -19,7 +18,7 @@ use plantwin_model::{
     PathSpec, PlantSpec, PlantView, Role, SettingValue, Timestamp,
 };
 use plantwin_seal::{Secret, derive_key};
-use plantwin_store::{LogKind, Spool, SpoolLimits, Store, StoreError, StoreExt as _, Tree};
+use plantwin_store::{Spool, SpoolLimits, Store, StoreError, StoreExt as _, Tree};
 use plantwin_twin::{Drill, SetAside, Vital};
 use tokio::sync::watch;
 
@@ -27,11 +26,12 @@ use crate::{
     RuntimeError,
     colony::{Colony, ColonyRequest},
     commands::{CommandDesk, CommandStep, Gate},
+    history::History,
     keeper::{Keeper, KeeperPlace},
     line::{Carrier, Line, keep_line},
     northbound::{NorthboundStatus, Way, forward},
     router::{Entry, FrontDesk, Permits, Router},
-    station::{AlarmRecord, StationNote},
+    station::StationNote,
     trust::Trust,
 };
 
@@ -43,9 +43,6 @@ pub(crate) const RECORDED: Tree = Tree::new("recorded");
 pub(crate) type Recorded = (u64, Timestamp);
 /// Where letters set aside are kept.
 pub(crate) const LETTERS: Tree = Tree::new("letters");
-/// A log longer than this is begun anew at the next start, with what still counts in front.
-const LOG_LIMIT: u64 = 200_000;
-
 /// Where a plant's actors live.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
@@ -311,28 +308,9 @@ impl Memory {
         warnings: &mut Vec<String>,
     ) -> Result<Self, StoreError> {
         let mut memory = Self::default();
-        let mut unreadable = 0;
-        let mut last_alarms: BTreeMap<DeviceId, Vec<AlarmView>> = BTreeMap::new();
-        let (mut records, mut last) = (0_u64, 0);
-        store.read_log(1, &mut |record| {
-            records += 1;
-            last = record.sequence;
-            match record.kind {
-                LogKind::Alarm => match AlarmRecord::from_bytes(record.payload) {
-                    Some(AlarmRecord { twin, alarms }) => {
-                        last_alarms.insert(twin, alarms);
-                    }
-                    None => unreadable += 1,
-                },
-                LogKind::Command => match CommandStep::from_bytes(record.payload) {
-                    Some(step) => memory.steps.push(step),
-                    None => unreadable += 1,
-                },
-                LogKind::Audit => {}
-            }
-            ControlFlow::Continue(())
-        })?;
-        if unreadable > 0 {
+        let mut history = History::read(store)?;
+        if history.unreadable > 0 {
+            let unreadable = history.unreadable;
             warnings.push(format!("{unreadable} records of the log are of another version"));
         }
         for device in &plant.devices {
@@ -354,38 +332,11 @@ impl Memory {
             let device = DeviceId::from(key.split_once('/').map_or(key.as_str(), |(d, _)| d));
             memory.restored.letters.entry(device).or_default().push(letter);
         }
-        if records > LOG_LIMIT {
-            memory.begin_log_anew(store, &last_alarms, last, now)?;
-        }
-        memory.restored.alarms = last_alarms.into_iter().collect();
+        history.shorten(store, now)?;
+        let (steps, alarms) = history.into_parts();
+        memory.steps = steps;
+        memory.restored.alarms = alarms.into_iter().collect();
         Ok(memory)
-    }
-
-    /// Repeats what still counts at the end of the log, then lets go of what came before.
-    fn begin_log_anew(
-        &mut self,
-        store: &dyn Store,
-        alarms: &BTreeMap<DeviceId, Vec<AlarmView>>,
-        last: u64,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        // Keys of commands are remembered for the newest hundred thousand.
-        let excess = self.steps.len().saturating_sub(3 * crate::commands::REMEMBERED);
-        let open = crate::commands::open_keys(&self.steps);
-        let mut place = 0;
-        self.steps.retain(|step| {
-            place += 1;
-            place > excess || open.contains(&step.key())
-        });
-        for (twin, alarms) in alarms.iter().filter(|(_, alarms)| !alarms.is_empty()) {
-            let record = AlarmRecord { twin: twin.clone(), alarms: alarms.clone() };
-            store.append(LogKind::Alarm, now, &record.to_bytes())?;
-        }
-        for step in &self.steps {
-            store.append(LogKind::Command, now, &step.to_bytes())?;
-        }
-        store.flush_log()?;
-        store.prune_log(last + 1)
     }
 }
 

@@ -71,6 +71,7 @@ mod colony;
 mod commands;
 mod error;
 mod guardian;
+mod history;
 mod keeper;
 mod line;
 mod northbound;

@@ -1,6 +1,6 @@
 //! How fast an audit trail is written and verified: `cargo bench -p plantwin-store --bench audit`.
 //!
-//! The aim (security.md §5) is 1,000,000 records verified in 2 s. One number of records may be
+//! The aim is 1,000,000 records verified in 2 s. One number of records may be
 //! given as an argument. Files are in the page cache when they are verified, and the disk's own
 //! speed comes on top when they are not. Absent: a comparison over time, which criterion would do.
 

@@ -67,6 +67,8 @@ pub enum LogKind {
     Command = 2,
     /// Somebody did something that must be accounted for.
     Audit = 3,
+    /// The owner begins to repeat what still counts, or has repeated all of it.
+    Checkpoint = 4,
 }
 
 impl LogKind {
@@ -76,6 +78,7 @@ impl LogKind {
             1 => Some(Self::Alarm),
             2 => Some(Self::Command),
             3 => Some(Self::Audit),
+            4 => Some(Self::Checkpoint),
             _ => None,
         }
     }
@@ -86,6 +89,7 @@ impl LogKind {
             Self::Alarm => "alarm",
             Self::Command => "command",
             Self::Audit => "audit",
+            Self::Checkpoint => "checkpoint",
         }
     }
 }

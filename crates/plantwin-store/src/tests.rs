@@ -249,12 +249,13 @@ fn a_payload_beyond_the_limit_is_refused_and_takes_no_sequence() {
 
 #[test]
 fn log_kinds_keep_their_numbers() {
-    for (byte, kind) in [(1, LogKind::Alarm), (2, LogKind::Command), (3, LogKind::Audit)] {
+    let kinds = [LogKind::Alarm, LogKind::Command, LogKind::Audit, LogKind::Checkpoint];
+    for (byte, kind) in (1..).zip(kinds) {
         assert_eq!(kind as u8, byte);
         assert_eq!(LogKind::from_byte(byte), Some(kind));
     }
     assert_eq!(LogKind::from_byte(0), None);
-    assert_eq!(LogKind::from_byte(4), None);
+    assert_eq!(LogKind::from_byte(5), None);
 }
 
 #[test]

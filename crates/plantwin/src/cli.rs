@@ -284,7 +284,7 @@ pub(crate) struct KeysRewrapArgs {
     #[command(flatten)]
     pub(crate) to: KeyTo,
     /// File of mode 0600 with the new passphrase, instead of PLANTWIN_NEW_PASSPHRASE or asking
-    #[arg(long, value_name = "FILE", requires = "to_passphrase")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to_file", "to_keyring", "to_plain"])]
     pub(crate) new_passphrase_file: Option<PathBuf>,
 }
 

@@ -20,7 +20,7 @@ use crate::{
     pws::{DevicePublic, EnrolRequest},
 };
 
-/// How long a voucher is good for unless somebody says otherwise (`security.md` §2a).
+/// How long a voucher is good for unless somebody says otherwise.
 pub const VOUCHER_LIFE: Duration = Duration::from_mins(15);
 /// The longest that one may be good for.
 pub const VOUCHER_LIFE_LIMIT: Duration = Duration::from_hours(24);
@@ -57,6 +57,7 @@ impl Registry {
             device: device.clone(),
             zone: zone.clone(),
             expires,
+            root: self.state.root,
         };
         let (shown, by) = (code.voucher(), actor.to_string());
         let proof_key = Kept::new(shown.secret);

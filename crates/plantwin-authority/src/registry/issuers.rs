@@ -21,7 +21,7 @@ use crate::{
     pws::{IssuerCert, RevocationList},
 };
 
-/// How long an issuer's certificate holds (`security.md` §2a).
+/// How long an issuer's certificate holds.
 pub const ISSUER_LIFE: Duration = Duration::from_hours(30 * 24);
 /// How long an issuer is honoured after another followed.
 pub const ISSUER_OVERLAP: Duration = Duration::from_hours(24);

@@ -279,6 +279,8 @@ pub struct VoucherView {
     pub zone: ZoneId,
     /// When it ends.
     pub expires: Timestamp,
+    /// The plant's root key, which the device is given to trust beside it.
+    pub root: [u8; 32],
 }
 
 impl fmt::Debug for VoucherView {

@@ -74,11 +74,19 @@ impl AuthorityStore {
         let key = derive_key("plantwin v1 authority state", &[key.expose()]);
         let mut store = Self { dir: dir.to_owned(), key, generation: 0, disk, _lock: lock };
         let mut findings = Vec::new();
-        let promised = store.promised()?;
+        // One that was altered protects as little as one that was removed, and is told like it; the
+        // state itself cannot be altered unseen.
+        let (promised, altered) = match store.promised() {
+            Ok(promised) => (promised, None),
+            Err(error) => (None, Some(error)),
+        };
         let path = dir.join(STATE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => {
+                if let Some(error) = altered {
+                    return Err(error);
+                }
                 return match promised {
                     None => Ok(Opened { store, registry: None, findings }),
                     Some(_) => Err(refuse(
@@ -103,7 +111,7 @@ impl AuthorityStore {
                 ));
             }
             None => findings.push(format!(
-                "{} is missing: an older state that was put back would not have been noticed",
+                "{} is missing or was altered: an older state that was put back would not have been noticed",
                 dir.join(HIGH_WATER).display()
             )),
             Some(_) => {}

@@ -35,8 +35,7 @@ pub use server::{Server, ServiceCounts};
 /// What a call to an authority gives.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A revocation list that is older than this is no longer relied on without an alarm
-/// (`security.md` §2a).
+/// A revocation list that is older than this is no longer relied on without an alarm.
 pub const LIST_STALE: Duration = Duration::from_mins(5);
 
 /// An authority, wherever it is.

@@ -7,6 +7,8 @@
 
 mod evidence;
 mod proof;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,

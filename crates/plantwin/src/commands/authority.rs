@@ -130,10 +130,12 @@ fn enrol(args: &EnrolArgs) -> Result<Code, Failure> {
         let expires = time(voucher.expires);
         let json = serde_json::json!({
             "voucher": voucher.code, "device": device, "zone": zone, "expires": expires,
+            "root": hex(&voucher.root),
         });
         say!("{json}");
     } else {
         say!("{}", voucher.code);
+        eprintln!("the plant's root key, for `device enrol --root`: {}", hex(&voucher.root));
         eprintln!(
             "for {device} in {zone}, once, until {}; then `plantwin authority approve {device}`",
             time(voucher.expires)
@@ -344,4 +346,8 @@ fn yes(question: &str) -> Result<bool, Failure> {
 
 fn nonsense() -> Failure {
     Code::Unavailable.failure("the authority gave an answer that makes no sense")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

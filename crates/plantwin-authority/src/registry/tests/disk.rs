@@ -117,24 +117,41 @@ fn an_older_state_that_was_put_back_is_refused() {
 }
 
 #[test]
+fn a_promise_that_was_altered_is_told_and_made_anew_and_with_the_state_gone_it_is_refused() {
+    let (dir, _) = folder();
+    let path = dir.path().join("high-water");
+    let whole = fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        let mut altered = whole.clone();
+        altered[at] ^= 1;
+        fs::write(&path, &altered).unwrap();
+        let opened = AuthorityStore::open(dir.path(), &Secret::new([7; 32])).unwrap();
+        assert!(opened.findings.iter().any(|f| f.contains("altered")), "{:?}", opened.findings);
+        drop(opened);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+    fs::write(&path, &whole[1..]).unwrap();
+    fs::remove_file(dir.path().join("state")).unwrap();
+    refusal(&dir);
+}
+
+#[test]
 fn what_was_altered_or_written_under_another_key_is_refused_and_not_touched() {
     let (dir, _) = folder();
-    for name in ["state", "high-water"] {
-        let path = dir.path().join(name);
-        let whole = fs::read(&path).unwrap();
-        for at in (0..whole.len()).step_by(whole.len().div_ceil(40)) {
-            let mut altered = whole.clone();
-            altered[at] ^= 1;
-            fs::write(&path, &altered).unwrap();
-            refusal(&dir);
-            assert_eq!(fs::read(&path).unwrap(), altered);
-        }
-        for length in [0, 3, 12, whole.len() - 1] {
-            fs::write(&path, &whole[..length]).unwrap();
-            refusal(&dir);
-        }
-        fs::write(&path, whole).unwrap();
+    let path = dir.path().join("state");
+    let whole = fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(whole.len().div_ceil(40)) {
+        let mut altered = whole.clone();
+        altered[at] ^= 1;
+        fs::write(&path, &altered).unwrap();
+        refusal(&dir);
+        assert_eq!(fs::read(&path).unwrap(), altered);
     }
+    for length in [0, 3, 12, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        refusal(&dir);
+    }
+    fs::write(&path, whole).unwrap();
     let other = AuthorityStore::open(dir.path(), &Secret::new([8; 32])).unwrap_err();
     assert!(other.to_string().contains("another key"), "{other}");
     open(&dir).unwrap();

@@ -42,7 +42,7 @@ impl Evidence {
     pub(super) fn refused(&mut self, code: &str) {
         match code {
             "revoked" => self.verdict = Some("a revoked key was used".to_owned()),
-            "identity_clash" => {
+            "already_enrolled" | "key_in_use" => {
                 self.verdict = Some("its name was claimed with other keys".to_owned());
             }
             "token_forged" | "psk_mismatch" | "no_possession" | "wrong_key" => {

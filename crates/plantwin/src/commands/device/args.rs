@@ -10,15 +10,17 @@ use crate::cli::{LogFormat, duration};
 pub(crate) enum DeviceCommand {
     /// Make a device's keys, for a voucher of the plant's authority
     #[command(after_help = "Examples:
-  plantwin authority enrol tank1 --zone field          prints the voucher, at the plant
-  plantwin device enrol tank1 --zone field --voucher PWV1-... --root line1.pub --dir tank1
+  plantwin authority enrol tank1 --zone field          at the plant: prints voucher and root key
+  plantwin device enrol tank1 --zone field --voucher PWV1-... --root 5f2a... --dir tank1
   plantwin device enrol tank1 --zone field --voucher-file v.txt --root 5f2a... --dir tank1 \\
       --request tank1.request.json                     to be carried to the authority by hand
 
 The keys are made here and never leave DIR/device.key, which is of mode 0600 and is not overwritten.
 It prints the fingerprint that the operator compares before `plantwin authority approve`.
-The root's public key is 64 hexadecimal digits; of a root key file, as `plantwin authority init`
-writes it, the public half alone is read. It is checked against the voucher, which names it.
+The root's public key is 64 hexadecimal digits: the second word of the file that `plantwin authority
+init --root FILE` or `rotate --export-root FILE` wrote. Of such a file as a whole the public half
+alone is read, but its secret should not come near a device. The key is checked against the voucher,
+which names it.
 
 Exit codes: 0 made, 64 there is a key already, 69 a file cannot be written, 77 the voucher is of
 another authority.")]

@@ -31,7 +31,7 @@ access = "rw"
 [device.lamp1]
 type = "lamp"
 zone = "hall"
-mode = "physical"
+mode = "simulated"
 identity = "native"
 paths = ["mqtt", "coap"]
 [device.lamp1.mqtt]

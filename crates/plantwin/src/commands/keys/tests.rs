@@ -64,7 +64,7 @@ fn one_way_to_wrap_a_key_must_be_named_and_one_only() {
     };
     assert!(refused(&[]).contains("--to-passphrase"));
     assert!(refused(&["--to-plain", "--to-file", "x"]).contains("cannot be used with"));
-    assert!(refused(&["--to-plain", "--new-passphrase-file", "x"]).contains("--to-passphrase"));
+    assert!(refused(&["--to-plain", "--new-passphrase-file", "x"]).contains("cannot be used with"));
     assert!(refused(&["--to-plain", "--key-file", "x", "--keyring", "y"]).contains("cannot"));
 }
 

@@ -1,0 +1,145 @@
+//! A log that is begun anew, with the process ending at every record of it.
+
+use plantwin_model::{CommandKey, Outcome};
+use plantwin_store::testing::MemoryStore;
+
+use super::*;
+use crate::commands::Intent;
+
+const NOW: Timestamp = Timestamp(1_000);
+/// So few that a test needs no hundred thousand.
+const LIMIT: u64 = 20;
+
+fn append(store: &dyn Store, step: &CommandStep) {
+    store.append(LogKind::Command, NOW, &step.to_bytes()).unwrap();
+}
+
+fn outcome(key: CommandKey, outcome: Outcome) -> CommandStep {
+    CommandStep::Outcome { key, outcome, at: NOW }
+}
+
+/// A log in which most was told again and again: alarms come and go, and each command was of
+/// unknown outcome before it was found done.
+fn told(commands: u128) -> MemoryStore {
+    let store = MemoryStore::new();
+    for n in 0..commands {
+        let key = CommandKey(n);
+        let intent = Intent {
+            key,
+            device: "d".into(),
+            writes: vec![("valve".to_owned(), n as f64)],
+            asked: NOW,
+            expires: NOW,
+        };
+        append(&store, &CommandStep::Intent(intent));
+        append(&store, &CommandStep::Sent { key, at: NOW });
+        append(&store, &outcome(key, Outcome::Unknown { reason: "no answer".to_owned() }));
+        append(&store, &outcome(key, Outcome::Done));
+        for _ in 0..8 {
+            let record = AlarmRecord { twin: "d".into(), alarms: Vec::new() };
+            store.append(LogKind::Alarm, NOW, &record.to_bytes()).unwrap();
+        }
+    }
+    store
+}
+
+/// What the log says of each command in the end.
+fn outcomes(store: &dyn Store) -> BTreeMap<CommandKey, Outcome> {
+    let (steps, _) = History::read(store).unwrap().into_parts();
+    let last = |step| match step {
+        CommandStep::Outcome { key, outcome, .. } => Some((key, outcome)),
+        _ => None,
+    };
+    steps.into_iter().filter_map(last).collect()
+}
+
+/// A store that writes so many records more and then no others: the process is gone.
+struct Dying<'a> {
+    store: &'a MemoryStore,
+    left: std::cell::Cell<u32>,
+}
+
+#[test]
+fn a_log_begun_anew_says_the_same_and_is_shorter() {
+    let store = told(10);
+    let before = (outcomes(&store), History::read(&store).unwrap().records);
+    History::read(&store).unwrap().shorten_beyond(LIMIT, &store, NOW).unwrap();
+    let after = History::read(&store).unwrap();
+    assert_eq!(outcomes(&store), before.0);
+    assert!(after.records < before.1 / 2, "{} of {}", after.records, before.1);
+}
+
+#[test]
+fn a_log_that_all_counts_is_left_as_it_is() {
+    let store = MemoryStore::new();
+    for n in 0..LIMIT as u128 + 5 {
+        append(&store, &outcome(CommandKey(n), Outcome::Done));
+    }
+    let records = History::read(&store).unwrap().records;
+    History::read(&store).unwrap().shorten_beyond(LIMIT, &store, NOW).unwrap();
+    assert_eq!(History::read(&store).unwrap().records, records, "else each start writes it anew");
+}
+
+#[test]
+fn a_repetition_that_was_cut_off_says_nothing_wherever_it_ended() {
+    let whole = {
+        let store = told(10);
+        History::read(&store).unwrap().shorten_beyond(LIMIT, &store, NOW).unwrap();
+        History::read(&store).unwrap().records
+    };
+    for written in 0..whole as u32 {
+        let store = told(10);
+        let expected = outcomes(&store);
+        let dying = Dying { store: &store, left: std::cell::Cell::new(written) };
+        dying.repeat();
+        let found = {
+            // The next boot says something of its own behind it.
+            let mut history = History::default();
+            store
+                .read_log(1, &mut |record| {
+                    history.take(&record);
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            let last = history.last + 1;
+            let step = outcome(CommandKey(77), Outcome::Expired).to_bytes();
+            let record = LogRecord {
+                sequence: last,
+                boot: u64::MAX,
+                time: NOW,
+                kind: LogKind::Command,
+                payload: &step,
+            };
+            history.take(&record);
+            history.into_parts().0
+        };
+        let mut last: BTreeMap<CommandKey, Outcome> = BTreeMap::new();
+        for step in found {
+            if let CommandStep::Outcome { key, outcome, .. } = step {
+                last.insert(key, outcome);
+            }
+        }
+        assert_eq!(last.remove(&CommandKey(77)), Some(Outcome::Expired));
+        assert_eq!(last, expected, "after {written} records");
+    }
+}
+
+impl Dying<'_> {
+    /// Repeats what counts as [`History::shorten`] does, as far as it gets.
+    fn repeat(&self) {
+        let source = told(10);
+        let before = History::read(&source).unwrap().last;
+        History::read(&source).unwrap().shorten_beyond(LIMIT, &source, NOW).unwrap();
+        source
+            .read_log(before + 1, &mut |record| {
+                let left = self.left.get();
+                if left == 0 {
+                    return ControlFlow::Break(());
+                }
+                self.left.set(left - 1);
+                self.store.append(record.kind, record.time, record.payload).unwrap();
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+    }
+}

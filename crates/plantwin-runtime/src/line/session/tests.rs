@@ -1,0 +1,227 @@
+//! The line's session with a device whose other end is the real one, without a wire between them.
+
+use std::sync::MutexGuard;
+
+use futures_util::future::BoxFuture;
+use plantwin_adapter::{Control, LinkError, ManualClock, Measurement, PointWrite, Tasks, Traffic};
+use plantwin_authority::registry::{Actor, AuthorityOp};
+use plantwin_field::NativeDevice;
+use plantwin_model::{
+    NoAudit, PointIx, ProtocolSchema, Role,
+    file::{Catalog, ReadOptions, read_plant},
+};
+use tokio::sync::mpsc;
+
+use super::*;
+
+static WIRE: ProtocolSchema = ProtocolSchema {
+    name: "wire",
+    settings: &[],
+    point_settings: &[],
+    needs_addr: false,
+    datagrams: false,
+    acknowledges: false,
+    validate: |_| Vec::new(),
+    addresses: |_, _| Vec::new(),
+};
+
+const PLANT: &str = r#"
+[plant]
+name = "p"
+[zone.field]
+[type.gauge.twin]
+type = "gauge"
+[type.gauge.property.level]
+unit = "cm"
+range = [0, 100]
+[type.gauge.property.valve]
+unit = "1"
+range = [0, 1]
+access = "rw"
+[device.d]
+type = "gauge"
+zone = "field"
+mode = "physical"
+identity = "native"
+[device.d.wire]
+"#;
+
+/// The device's end, and what was written to it.
+struct Device {
+    native: Mutex<NativeDevice>,
+    written: Mutex<Vec<(PointIx, f64)>>,
+    clock: Arc<ManualClock>,
+}
+
+impl Control for Device {
+    fn write(&self, _: Vec<PointWrite>) -> BoxFuture<'static, Result<(), LinkError>> {
+        panic!("nothing may be written in the open")
+    }
+
+    fn exchange(&self, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, LinkError>> {
+        let said = held(&self.native).on_exchange(&request, self.clock.now(), |writes| {
+            held(&self.written).extend(writes);
+            Ok(())
+        });
+        Box::pin(
+            async move { said.map(|s| s.bytes).map_err(|e| LinkError::Refused(e.to_string())) },
+        )
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+struct Bench {
+    session: DeviceSession,
+    device: Arc<Device>,
+    connection: Connection,
+    trust: Trust,
+    clock: Arc<ManualClock>,
+    _events: mpsc::Sender<plantwin_adapter::LinkEvent>,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
+        let told: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let catalog = Catalog { protocols: &[&WIRE], ..Catalog::default() };
+        let read = read_plant("p.toml", PLANT, &catalog, &ReadOptions::default());
+        let plant = read.plant.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
+        let spec = plant.devices[0].clone();
+        let zone = plant.zones[0].id.clone();
+        let trust = Trust::in_memory(Arc::clone(&told), Arc::new(NoAudit)).await.unwrap();
+        let identity = trust.play(&spec, &zone).unwrap();
+        let points = spec.kind.points.as_slice().into();
+        let native = Mutex::new(NativeDevice::new(identity, points, false));
+        let device = Arc::new(Device { native, written: Mutex::default(), clock: clock.clone() });
+        let (sender, events) = mpsc::channel(1);
+        let connection = Connection {
+            events,
+            control: Arc::<Device>::clone(&device),
+            traffic: Arc::new(Traffic::default()),
+            endpoint: "the wire".to_owned(),
+            tasks: Tasks::new(),
+        };
+        let session = DeviceSession::new(Some(trust.clone()), &spec, zone, told);
+        Self { session, device, connection, trust, clock, _events: sender }
+    }
+
+    /// Has the device prove who it is, and tells what became of it.
+    async fn prove(&mut self) -> SessionMail {
+        self.session.begin(&self.connection);
+        let due = self.session.due().await;
+        self.session.on_due(due, &self.connection).expect("news")
+    }
+
+    fn sealed(&self, sequence: u64, level: f64) -> Early {
+        let now = self.clock.now();
+        let measured = Measurement::good(now, sequence, &[level, 0.5]);
+        let envelope = held(&self.device.native).seal(&measured, now).unwrap();
+        Early { received: now, envelope, receipt: None }
+    }
+
+    fn open(&mut self, early: Early) -> Option<OpenedFrame> {
+        self.session.open(early, self.clock.now())
+    }
+}
+
+#[tokio::test]
+async fn a_proved_device_reports_sealed_values_with_digests_that_its_authority_knows() {
+    let mut bench = Bench::new().await;
+    let news = bench.prove().await;
+    assert!(matches!(news, SessionMail::Open { sealed: true, .. }), "{news:?}");
+    let early = bench.sealed(7, 12.5);
+    let opened = bench.open(early).expect("opens");
+    assert_eq!((opened.frame.sequence, opened.frame.samples[0].value), (Some(7), 12.5));
+    let origin = opened.origin[0].expect("a digest");
+    let said = |value| plantwin_seal::OriginValue {
+        device: "d",
+        point: "level",
+        unit: "cm",
+        sequence: 7,
+        source_time: opened.frame.samples[0].source_time.unwrap(),
+        quality: plantwin_model::Quality::Good,
+        value,
+    };
+    let check = |value| bench.trust.authority.check_origin(&"d".into(), &said(value), &origin);
+    assert_eq!((check(12.5), check(12.6)), (Some(true), Some(false)), "an altered value is found");
+}
+
+#[tokio::test]
+async fn an_envelope_opens_once_and_a_value_before_the_proof_waits_for_it() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let early = bench.sealed(1, 3.0);
+    let copy = Early { received: early.received, envelope: early.envelope.clone(), receipt: None };
+    assert!(bench.open(early).is_some());
+    assert!(bench.open(copy).is_none(), "a replay");
+    assert_eq!(bench.session.evidence.verdict(), None, "which a network may cause");
+}
+
+#[tokio::test]
+async fn commands_travel_sealed_and_are_answered_sealed() {
+    let mut bench = Bench::new().await;
+    assert!(bench.session.keys().is_err(), "no session, no command");
+    bench.prove().await;
+    let keys = bench.session.keys().unwrap().expect("sealed");
+    let writes = vec![(PointIx(1), 0.25)];
+    let request = NativeRequest::Write { layout: bench.session.layout(), writes: writes.clone() };
+    let now = bench.clock.now();
+    let (number, bytes) = sealed(&keys, Purpose::Command, &request, now).unwrap();
+    let answer = bench.connection.control.exchange(bytes).await.unwrap();
+    assert_eq!(opened(&keys, number, &answer, now), Ok(NativeAnswer::Done));
+    assert_eq!(*held(&bench.device.written), writes);
+    let other = NativeRequest::Write { layout: [0; 8], writes };
+    let (number, bytes) = sealed(&keys, Purpose::Command, &other, now).unwrap();
+    let answer = bench.connection.control.exchange(bytes).await.unwrap();
+    assert!(matches!(opened(&keys, number, &answer, now), Ok(NativeAnswer::Refused(_))));
+}
+
+#[tokio::test]
+async fn forged_envelopes_in_a_burst_are_evidence() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let mut verdict = None;
+    for sequence in 0..40 {
+        let mut early = bench.sealed(sequence, 1.0);
+        let last = early.envelope.len() - 1;
+        early.envelope[last] ^= 1;
+        assert!(bench.open(early).is_none());
+        verdict = verdict.or(bench.session.evidence.verdict());
+    }
+    assert!(verdict.is_some_and(|v| v.contains("forged")));
+}
+
+#[tokio::test]
+async fn a_revoked_key_ends_the_session_and_its_next_use_is_evidence() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let op = AuthorityOp::Revoke { device: "d".into(), reason: "stolen".to_owned() };
+    let actor = Actor::person("alice", Role::Security);
+    bench.trust.authority.op(op, actor).await.unwrap();
+    let list = Arc::clone(&bench.trust.authority.revocations().borrow());
+    bench.trust.gateway.revoked().adopt(Arc::clone(&list), bench.clock.now()).unwrap();
+    assert!(bench.session.is_revoked(|cnf| list.revoked.contains(cnf)));
+    let early = bench.sealed(1, 3.0);
+    assert!(bench.open(early).is_none(), "nothing opens under a revoked key");
+    let news = bench.prove().await;
+    assert!(matches!(news, SessionMail::Refused { .. }), "{news:?}");
+    assert!(bench.session.evidence.verdict().is_some_and(|v| v.contains("revoked")));
+}
+
+#[tokio::test]
+async fn a_confined_device_has_no_session_until_it_is_let_go() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let connection = &bench.connection;
+    bench.session.confine(true, Some(connection));
+    assert!(bench.session.keys().is_err());
+    let waits = tokio::time::timeout(Duration::from_millis(20), bench.session.due()).await;
+    assert!(waits.is_err(), "nobody asks it anything");
+    bench.session.confine(false, Some(connection));
+    let due = bench.session.due().await;
+    let news = bench.session.on_due(due, connection);
+    assert!(matches!(news, Some(SessionMail::Open { .. })), "{news:?}");
+}
