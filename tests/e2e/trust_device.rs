@@ -231,6 +231,40 @@ fn a_device_is_believed_once_approved_unreadable_to_others_and_confined_once_rev
     assert!(audit.lines().any(|l| l.contains("rig") && l.contains("revoked")), "{audit}");
 }
 
+#[test]
+fn a_value_that_was_altered_on_its_way_out_is_not_what_the_device_said() {
+    if !available(&["mosquitto", "mosquitto_pub", "mosquitto_sub"]) {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let folder = home.path().join("broker");
+    fs::create_dir(&folder).expect("a temporary folder can be written");
+    let broker = Mosquitto::start(&folder);
+    let out = format!("[northbound.mqtt]\naddr = \"127.0.0.1:{}\"\ntopic = \"north\"", broker.port);
+    let path = format!("delivery = \"durable\"\n{}\n{out}", mqtt(&broker));
+    let works = Works::new(home, &path);
+    let port = broker.port.to_string();
+    let words = ["-i", "north", "-q", "1", "-t", "north/#", "-h", "127.0.0.1", "-p", &port];
+    let north = Peer::start("mosquitto_sub", &words);
+    broker.wait_subscribed("north");
+    let (plant, _device) = join(&works, &works.invite());
+    wait_until("records to leave", || north.lines().len() >= 5);
+
+    let records = north.lines().join("\n");
+    assert!(records.contains("\"origin\":"), "{records}");
+    let file = works.home.path().join("records.jsonl");
+    let check = |text: &str| {
+        fs::write(&file, text).expect("a temporary folder can be written");
+        plant.call(&["authority", "origin", &file.to_string_lossy()])
+    };
+    let true_ones = check(&records);
+    assert_eq!(true_ones.status.code(), Some(0), "{}", stderr(&true_ones));
+    assert!(stdout(&true_ones).contains(", 0 are not"), "{}", stdout(&true_ones));
+    let altered = check(&records.replacen("41.8725", "41.8726", 1));
+    assert_eq!(altered.status.code(), Some(3), "{}", stdout(&altered));
+    assert!(stdout(&altered).contains("rig.zeppelin_level is not what the device said"));
+}
+
 fn check_joins(path: &str) {
     let home = tempfile::tempdir().expect("a temporary folder");
     let works = Works::new(home, path);

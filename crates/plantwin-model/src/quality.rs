@@ -43,6 +43,21 @@ pub enum Flaw {
     Quarantined,
 }
 
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::NoValue,
+        Self::Stale,
+        Self::CommLost,
+        Self::NotFinite,
+        Self::OutOfRange,
+        Self::DeviceReported,
+        Self::Unauthenticated,
+        Self::Malformed,
+        Self::Quarantined,
+    ];
+}
+
 impl Quality {
     /// Whether the value is fit for use without reservation.
     pub const fn is_good(self) -> bool {

@@ -17,7 +17,7 @@
 //!     Request, Role, TwinState,
 //!     file::{Catalog, ReadOptions, read_plant},
 //! };
-//! use plantwin_runtime::{KeySource, RunRequest, RunningPlant};
+//! use plantwin_runtime::{AuthorityAt, KeySource, RunRequest, RunningPlant};
 //!
 //! let text = r#"
 //! [plant]
@@ -50,8 +50,9 @@
 //! let checked = read_plant("kettle.toml", text, &catalog, &ReadOptions::default());
 //! let plant = checked.plant.ok_or("the plant has errors")?;
 //!
-//! let (data, key) = (None, KeySource::Plain);
-//! let running = RunningPlant::start(RunRequest { plant, registry, data, key, speed: 1.0 })?;
+//! let (data, key, authority) = (None, KeySource::Plain, AuthorityAt::Here);
+//! let request = RunRequest { plant, registry, data, key, speed: 1.0, authority };
+//! let running = RunningPlant::start(request)?;
 //! let shadowed = || running.view.borrow().twins.iter().all(|t| t.state == TwinState::Shadowed);
 //! while !shadowed() {
 //!     std::thread::yield_now();

@@ -122,6 +122,8 @@ impl Policy {
         now: Timestamp,
         rates: Option<&Rates>,
     ) -> Decision {
+        // Only a point has a value.
+        let value = value.filter(|_| matches!(object, Object::Point(..)));
         let mut best = Decision::NOTHING;
         let acting = &self.by_action[action as usize];
         for clause in common(who.rules, acting, self.object_row(object)) {

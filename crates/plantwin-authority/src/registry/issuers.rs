@@ -144,7 +144,7 @@ impl Registry {
         self.state.root_seed.is_some()
     }
 
-    /// Whether [`Self::upkeep`] has something to do.
+    /// Whether upkeep has something to do.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.state.issuers.iter().any(|i| i.retires.is_some_and(|r| r <= now))
             || self.state.retired.values().any(|end| gone(*end, now))

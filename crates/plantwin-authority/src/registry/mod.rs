@@ -35,7 +35,8 @@ pub use issuers::{ISSUER_DUE, ISSUER_LIFE, ISSUER_OVERLAP, issuer_mark};
 pub use kept::Kept;
 pub use op::{
     Actor, Admission, AuthorityOp, AuthorityReply, ClientKind, ClientView, DeviceState, DeviceView,
-    EnrolStatus, GatewayMaterial, IssuerRequest, Listing, OpenVoucher, PolicyStamp, VoucherView,
+    EnrolStatus, GatewayMaterial, IssuerRequest, Listing, ORIGINS_LIMIT, OpenVoucher, OriginClaim,
+    PolicyStamp, VoucherView,
 };
 pub use rekey::RekeyRequest;
 pub use root_file::RootFile;
@@ -172,6 +173,10 @@ impl Registry {
             Op::RotateFinish { cert, overlap } => self.install(cert, *overlap, now),
             Op::ExportRoot => self.export_root(),
             Op::ForgetRoot => self.forget_root(),
+            Op::CheckOrigins { claims } => {
+                let checked = claims.iter().take(ORIGINS_LIMIT).map(|c| self.check(c));
+                Ok(AuthorityReply::Origins(checked.collect()))
+            }
             Op::List => Ok(AuthorityReply::List(Box::new(self.listing(now)))),
             Op::Upkeep => self.upkeep(now).map(|_| AuthorityReply::Done),
         }
@@ -268,12 +273,19 @@ fn account(
         }
         Op::ExportRoot => (AuditKind::Key, "root".to_owned(), "told for export".to_owned()),
         Op::ForgetRoot => (AuditKind::Key, "root".to_owned(), "taken offline".to_owned()),
-        Op::Upkeep | Op::GatewayKeys { .. } | Op::List if answer.is_ok() => return None,
+        Op::Upkeep | Op::GatewayKeys { .. } | Op::List | Op::CheckOrigins { .. }
+            if answer.is_ok() =>
+        {
+            return None;
+        }
         Op::Upkeep => (AuditKind::Key, "issuer".to_owned(), "upkeep".to_owned()),
         Op::GatewayKeys { gateway } => {
             (AuditKind::Key, format!("client:{gateway}"), "keys".to_owned())
         }
         Op::List => (AuditKind::Request, "authority".to_owned(), "list".to_owned()),
+        Op::CheckOrigins { .. } => {
+            (AuditKind::Request, "authority".to_owned(), "check of origins".to_owned())
+        }
     };
     let (result, detail) = match answer {
         Ok(_) => (AuditResult::Done, what),

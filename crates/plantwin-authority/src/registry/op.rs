@@ -5,8 +5,8 @@
 
 use std::{fmt, time::Duration};
 
-use plantwin_model::{DeviceId, Role, Timestamp, ZoneId};
-use plantwin_seal::DhPublic;
+use plantwin_model::{DeviceId, Quality, Role, Timestamp, ZoneId};
+use plantwin_seal::{DhPublic, OriginDigest};
 use serde::{Deserialize, Serialize};
 
 use super::{kept::Kept, rekey::RekeyRequest};
@@ -167,6 +167,11 @@ pub enum AuthorityOp {
     ExportRoot,
     /// Forgets the root key that lies here; only after it was written elsewhere.
     ForgetRoot,
+    /// Asks whether values are what their devices said.
+    CheckOrigins {
+        /// At most [`ORIGINS_LIMIT`] values.
+        claims: Vec<OriginClaim>,
+    },
     /// Tells all that is no secret.
     List,
     /// What time alone brings: old issuers retire, vouchers end.
@@ -178,9 +183,11 @@ impl AuthorityOp {
     pub const fn needs(&self) -> Option<Role> {
         match self {
             Self::Token { .. } | Self::GatewayKeys { .. } | Self::Upkeep => None,
-            Self::List | Self::Invite { .. } | Self::Enrol { .. } | Self::Rekey { .. } => {
-                Some(Role::Engineer)
-            }
+            Self::List
+            | Self::CheckOrigins { .. }
+            | Self::Invite { .. }
+            | Self::Enrol { .. }
+            | Self::Rekey { .. } => Some(Role::Engineer),
             _ => Some(Role::Security),
         }
     }
@@ -201,6 +208,7 @@ impl AuthorityOp {
                 | Self::GatewayKeys { .. }
                 | Self::Issue { .. }
                 | Self::ExportRoot
+                | Self::CheckOrigins { .. }
                 | Self::List
         )
     }
@@ -233,6 +241,32 @@ pub enum AuthorityReply {
     Root(Kept),
     /// All that is no secret.
     List(Box<Listing>),
+    /// Of each claim whether it holds; `None` of a device that is not known.
+    Origins(Vec<Option<bool>>),
+}
+
+/// Most values of one [`AuthorityOp::CheckOrigins`].
+pub const ORIGINS_LIMIT: usize = 64;
+
+/// A value with the digest that is said to be its device's.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OriginClaim {
+    /// The device.
+    pub device: DeviceId,
+    /// The point.
+    pub point: String,
+    /// Code of its unit.
+    pub unit: String,
+    /// The device's number of the frame.
+    pub sequence: u64,
+    /// When it was measured.
+    pub source_time: Timestamp,
+    /// As recorded. What plantwin itself judged worse than the device did counts as well.
+    pub quality: Quality,
+    /// The value, bit for bit.
+    pub value_bits: u64,
+    /// The digest.
+    pub digest: OriginDigest,
 }
 
 /// How an enrolment stands.

@@ -7,13 +7,19 @@
 
 use std::time::Duration;
 
-use plantwin_model::{DeviceId, Timestamp, ZoneId};
-use plantwin_seal::{DIGEST_BYTES, DhKey, Secret, derive_key, hash, origin_key, random_bytes};
+use plantwin_model::{DeviceId, Quality, Timestamp, ZoneId};
+use plantwin_seal::{
+    DIGEST_BYTES, DhKey, OriginValue, Secret, derive_key, hash, origin_key, random_bytes,
+    verify_origin,
+};
 
 use super::{
     Played, Registry,
     kept::Kept,
-    op::{Actor, Admission, AuthorityReply, ClientKind, DeviceState, GatewayMaterial, PolicyStamp},
+    op::{
+        Actor, Admission, AuthorityReply, ClientKind, DeviceState, GatewayMaterial, OriginClaim,
+        PolicyStamp,
+    },
     state::{Client, halves},
 };
 use crate::{
@@ -215,6 +221,22 @@ impl Registry {
         let played = self.simulated.get(device).map(|played| &played.public);
         let known = || self.state.devices.get(device).map(|known| &known.public);
         played.or_else(known).map(|public| self.origin_key(&public.cnf()))
+    }
+
+    /// Whether a value is what its device said.
+    pub(super) fn check(&self, claim: &OriginClaim) -> Option<bool> {
+        let key = self.origin_key_of(&claim.device)?;
+        let said = |quality| OriginValue {
+            device: claim.device.as_str(),
+            point: &claim.point,
+            unit: &claim.unit,
+            sequence: claim.sequence,
+            source_time: claim.source_time,
+            quality,
+            value: f64::from_bits(claim.value_bits),
+        };
+        let holds = |quality| verify_origin(&key, &said(quality), &claim.digest).is_ok();
+        Some(holds(claim.quality) || holds(Quality::Good))
     }
 
     /// Who shows this key: name, kind and the pre-shared key of the channel.

@@ -2,7 +2,7 @@
 //!
 //! Folder `DATA/audit`: `00000001.seg` and so on, up to 8 MiB each; `checkpoint`, the latest signed
 //! one; `identity.pub`, the public key that certifies those of the boots; `lock`. A segment is a
-//! title and [`record`]s: entries (sealed), checkpoints (signed) and gaps (sealed, told losses).
+//! title and records: entries (sealed), checkpoints (signed) and gaps (sealed, told losses).
 //! Each carries the chain's hash before it, over what lies on the disk. So [`verify`] needs no
 //! secret, and segments are checked side by side. Each boot begins a segment, each segment begins
 //! with a checkpoint, and a segment gets its name when its first bytes are safe: only the end of a

@@ -38,6 +38,7 @@ use crate::{
 pub(crate) mod args;
 mod desk;
 mod list;
+mod origin;
 mod serve;
 
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub(crate) fn run(command: &AuthorityCommand) -> Result<Code, Failure> {
         AuthorityCommand::Revoke(args) => revoke(args),
         AuthorityCommand::Rotate(args) => rotate(args),
         AuthorityCommand::List(args) => list::list(args),
+        AuthorityCommand::Origin(args) => origin::origin(args),
         AuthorityCommand::Serve(args) => serve::serve(args),
     }
 }

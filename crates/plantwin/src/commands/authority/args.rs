@@ -67,6 +67,16 @@ Live sessions end within a second. The device may be enrolled again with another
   plantwin authority list
   plantwin authority list --json | jq '.devices[] | select(.state == \"pending\")'")]
     List(ListArgs),
+    /// Check that telemetry, wherever it has been since, is what its devices said
+    #[command(after_help = "Examples:
+  plantwin authority origin records.jsonl
+  mosquitto_sub -t 'plant/#' -C 1000 | plantwin authority origin -
+
+Reads the JSON objects that leave northbound, one a line. Values of native devices bear a digest
+that no gateway can make; this compares it. A device that has another key since is told as altered.
+
+Exit codes: 0 all hold, 3 some are not what the device said, 64 a line is no JSON.")]
+    Origin(OriginArgs),
     /// Run the authority as a process of its own, for gateways elsewhere
     #[command(after_help = "Examples:
   plantwin authority enrol --data auth.data --gateway hall1 --out hall1.credential
@@ -243,6 +253,15 @@ pub(crate) struct ListArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OriginArgs {
+    /// File of records; `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) place: Place,
 }
