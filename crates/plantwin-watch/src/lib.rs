@@ -19,7 +19,7 @@
 //! # let level = PointSpec {
 //! #     name: "level".into(), title: String::new(), unit: Unit::parse("cm").unwrap(),
 //! #     range: (0.0, 20.0), start: 10.0, access: Access::Read,
-//! #     stale_after: Duration::from_secs(3), noise: 0.0, resolution: 0.0, safe: None, safe: None, span,
+//! #     stale_after: Duration::from_secs(3), noise: 0.0, resolution: 0.0, safe: None, span,
 //! # };
 //! # let high = AlarmSpec {
 //! #     name: "level_high".into(), point: PointIx(0), compare: Compare::Above, limit: 18.0,
