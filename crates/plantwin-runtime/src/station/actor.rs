@@ -11,8 +11,8 @@ use std::{
 use actix::{Actor, AsyncContext, Context, Handler, Supervised};
 use plantwin_authority::service::AuthorityPort;
 use plantwin_field::StepStats;
-use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView, Quality, invariant};
-use plantwin_seal::{Opener, OriginValue};
+use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView, invariant};
+use plantwin_seal::Opener;
 use plantwin_twin::{Inbox, Mail, Observed, SetAside, Telemetry, TwinEvent, TwinMail};
 use tokio::sync::{mpsc::Sender, watch};
 
@@ -20,6 +20,7 @@ use super::{
     alarms::AlarmDesk,
     book::Book,
     notes::{Notes, StationNote},
+    origin::altered,
 };
 use crate::{
     colony::twin_of,
@@ -235,33 +236,11 @@ impl Station {
         keeper.keep(DurableJob::Telemetry { device, record, receipt });
     }
 
-    /// What is about to be recorded must be what the device said. Only an authority in this
-    /// process can tell; a far one tells when the records reach it.
+    /// What is about to be recorded must be what the device said.
     fn check_origin(&self, ix: DeviceIx, device: &DeviceId, telemetry: &Telemetry) {
-        let (Some(authority), Some(sequence)) = (&self.init.authority, telemetry.sequence) else {
-            return;
-        };
+        let Some(authority) = &self.init.authority else { return };
         let points = self.init.book.points_of(ix);
-        let altered = telemetry.samples.iter().find_map(|s| {
-            let (origin, value) = (s.origin?, s.value?);
-            let spec = points.get(s.point.index())?;
-            let unit = spec.unit.to_string();
-            let said = |quality| OriginValue {
-                device: device.as_str(),
-                point: &spec.name,
-                unit: &unit,
-                sequence,
-                source_time: s.source_time,
-                quality,
-                value,
-            };
-            // Our own judgement of a value may be worse than the device's.
-            let held = [s.quality, Quality::Good].into_iter();
-            let held = held.map(|q| authority.check_origin(device, &said(q), &origin));
-            let verdicts: Vec<_> = held.flatten().collect();
-            (!verdicts.is_empty() && !verdicts.contains(&true)).then_some(&*spec.name)
-        });
-        if let Some(point) = altered {
+        if let Some(point) = altered(&**authority, device, points, telemetry) {
             let reason = format!("a value of {point} is not what the device said");
             let letter = TwinMail::Quarantine { key: None, reason };
             if let Some(Some(orders)) = self.init.orders.get(ix.index()) {

@@ -7,12 +7,14 @@ use plantwin_adapter::{Control, LinkError, ManualClock, Measurement, PointWrite,
 use plantwin_authority::registry::{Actor, AuthorityOp};
 use plantwin_field::NativeDevice;
 use plantwin_model::{
-    NoAudit, PointIx, ProtocolSchema, Role,
+    Flaw, NoAudit, PointIx, ProtocolSchema, Quality, Role,
     file::{Catalog, ReadOptions, read_plant},
 };
+use plantwin_twin::{Telemetry, TelemetrySample};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::station::altered;
 
 static WIRE: ProtocolSchema = ProtocolSchema {
     name: "wire",
@@ -78,6 +80,7 @@ struct Bench {
     device: Arc<Device>,
     connection: Connection,
     trust: Trust,
+    points: Vec<plantwin_model::PointSpec>,
     clock: Arc<ManualClock>,
     _events: mpsc::Sender<plantwin_adapter::LinkEvent>,
 }
@@ -93,8 +96,8 @@ impl Bench {
         let zone = plant.zones[0].id.clone();
         let trust = Trust::in_memory(Arc::clone(&told), Arc::new(NoAudit)).await.unwrap();
         let identity = trust.play(&spec, &zone).unwrap();
-        let points = spec.kind.points.as_slice().into();
-        let native = Mutex::new(NativeDevice::new(identity, points, false));
+        let points = spec.kind.points.clone();
+        let native = Mutex::new(NativeDevice::new(identity, points.as_slice().into(), false));
         let device = Arc::new(Device { native, written: Mutex::default(), clock: clock.clone() });
         let (sender, events) = mpsc::channel(1);
         let connection = Connection {
@@ -105,7 +108,7 @@ impl Bench {
             tasks: Tasks::new(),
         };
         let session = DeviceSession::new(Some(trust.clone()), &spec, zone, told);
-        Self { session, device, connection, trust, clock, _events: sender }
+        Self { session, device, connection, trust, points, clock, _events: sender }
     }
 
     /// Has the device prove who it is, and tells what became of it.
@@ -147,6 +150,40 @@ async fn a_proved_device_reports_sealed_values_with_digests_that_its_authority_k
     };
     let check = |value| bench.trust.authority.check_origin(&"d".into(), &said(value), &origin);
     assert_eq!((check(12.5), check(12.6)), (Some(true), Some(false)), "an altered value is found");
+}
+
+#[tokio::test]
+async fn a_gateway_that_alters_a_value_before_it_is_recorded_is_found() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let early = bench.sealed(7, 12.5);
+    let OpenedFrame { frame, origin } = bench.open(early).expect("opens");
+    let sample = |(s, origin): (&Sample, Option<plantwin_seal::OriginDigest>)| TelemetrySample {
+        point: s.point,
+        value: Some(s.value),
+        quality: s.quality,
+        source_time: s.source_time.unwrap(),
+        origin,
+    };
+    let mut told = Telemetry {
+        receipt: None,
+        sequence: frame.sequence,
+        received: frame.received,
+        samples: frame.samples.iter().zip(origin).map(sample).collect(),
+        duplicate: false,
+        missing: 0,
+    };
+    let device = DeviceId::from("d");
+    let points = bench.points.clone();
+    let found = |told: &Telemetry| altered(&*bench.trust.authority, &device, &points, told);
+    assert_eq!(found(&told), None);
+    // Our own doubt of a value is no alteration, another value is.
+    told.samples[0].quality = Quality::Uncertain(Flaw::OutOfRange);
+    assert_eq!(found(&told), None);
+    told.samples[0].value = Some(12.5 + 1e-12);
+    assert_eq!(found(&told), Some("level"));
+    told.samples[0].origin = None;
+    assert_eq!(found(&told), None, "without a digest there is nothing to compare");
 }
 
 #[tokio::test]
