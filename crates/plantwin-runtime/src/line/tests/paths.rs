@@ -1,10 +1,19 @@
 //! Two paths to one device.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use plantwin_twin::TwinMail;
 
-use super::wire::{Mood, Rig, Setup, down_reasons, lock, rig};
+use super::{
+    super::PathPermit,
+    wire::{Mood, Rig, Setup, down_reasons, lock, rig},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SENDS: Mood = Mood::Sends(SECOND);
@@ -59,4 +68,40 @@ async fn a_hanging_path_does_not_delay_the_return_of_a_good_one() {
     rig.radio.set(SENDS);
     let letters = rig.letters_for(SECOND * 5).await;
     assert_eq!(ups(&letters), [1]);
+}
+
+/// A policy without a conduit for the path of this rank.
+struct No(AtomicUsize);
+
+impl PathPermit for No {
+    fn refusal(&self, rank: usize) -> Option<String> {
+        (rank == self.0.load(SeqCst)).then(|| "no conduit leads there".to_owned())
+    }
+
+    fn write_refusal(&self, rank: usize) -> Option<String> {
+        self.refusal(rank)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reroute_never_takes_a_path_without_a_conduit_and_one_that_loses_it_is_left() {
+    let policy = Arc::new(No(AtomicUsize::new(0)));
+    let permits: Option<Arc<dyn PathPermit>> = Some(Arc::<No>::clone(&policy));
+    let mut rig = rig(Setup { radio: Some(SENDS), permits, ..Setup::of(SENDS) });
+    let letters = rig.letters_for(SECOND * 30).await;
+    assert_eq!(ups(&letters), [1], "the better path has no conduit");
+    assert!(lock(&rig.device.tries).is_empty(), "it was not even tried");
+    // With the allowed path dead there is none, rather than a forbidden one.
+    rig.radio.set(Mood::Refuses);
+    let letters = rig.letters_for(SECOND * 60).await;
+    assert!(ups(&letters).is_empty() && !down_reasons(&letters).is_empty());
+    assert!(lock(&rig.device.tries).is_empty());
+    // The policy is swapped: the other way round.
+    rig.radio.set(SENDS);
+    policy.0.store(1, SeqCst);
+    let letters = rig.letters_for(SECOND * 60).await;
+    assert_eq!(ups(&letters).last(), Some(&0), "{:?}", ups(&letters));
+    policy.0.store(0, SeqCst);
+    let letters = rig.letters_for(SECOND * 60).await;
+    assert_eq!(ups(&letters), [1], "a path that lost its conduit is left while it works");
 }

@@ -25,7 +25,9 @@ use tokio::{
     time::Instant,
 };
 
-use super::super::{Carrier, Confiner, Confirmed, Line, LineOrder, SendGate, keep_line};
+use super::super::{
+    Carrier, Confiner, Confirmed, Line, LineOrder, PathPermit, SendGate, keep_line,
+};
 
 /// Plant time that follows tokio's, which a test pauses.
 #[derive(Debug)]
@@ -287,11 +289,19 @@ pub(super) struct Setup {
     pub(super) durable: bool,
     pub(super) lanes: LaneLimits,
     pub(super) gate: Option<Arc<dyn SendGate>>,
+    pub(super) permits: Option<Arc<dyn PathPermit>>,
 }
 
 impl Setup {
     pub(super) fn of(mood: Mood) -> Self {
-        Self { mood, radio: None, durable: false, lanes: LaneLimits::default(), gate: None }
+        Self {
+            mood,
+            radio: None,
+            durable: false,
+            lanes: LaneLimits::default(),
+            gate: None,
+            permits: None,
+        }
     }
 }
 
@@ -356,7 +366,7 @@ pub(super) fn rigs(setups: Vec<Setup>) -> Vec<Rig> {
             confinement: Confiner::new().1,
             trust: None,
             revoked: None,
-            permits: None,
+            permits: setup.permits,
             carrier: Carrier::new(mailbox.clone(), [urgent.0, values.0], clock.clone()),
             confirmed: Arc::clone(&confirmed),
             gate: setup.gate,
