@@ -114,7 +114,8 @@ async fn ask(
             match tokio::time::timeout(AUTHORITY_WITHIN, asked).await {
                 Ok(Ok(grant)) => handshake.granted(grant),
                 Ok(Err(error)) if is_away(&error) => handshake.withheld(Withheld::Away),
-                Ok(Err(AuthError::Revoked)) => Err(AuthError::Revoked),
+                // Evidence against whoever answers, and so not for the device to put into words.
+                Ok(Err(error @ (AuthError::Revoked | AuthError::WrongKey))) => Err(error),
                 Ok(Err(error)) => {
                     let message = handshake.withheld(Withheld::Refused)?;
                     tracing::debug!("no token: {error}");

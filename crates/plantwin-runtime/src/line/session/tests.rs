@@ -4,7 +4,10 @@ use std::sync::MutexGuard;
 
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{Control, LinkError, ManualClock, Measurement, PointWrite, Tasks, Traffic};
-use plantwin_authority::registry::{Actor, AuthorityOp};
+use plantwin_authority::{
+    pws::{DeviceIdentity, DeviceKeys},
+    registry::{Actor, AuthorityOp},
+};
 use plantwin_field::NativeDevice;
 use plantwin_model::{
     Flaw, NoAudit, PointIx, ProtocolSchema, Quality, Role,
@@ -246,6 +249,29 @@ async fn a_revoked_key_ends_the_session_and_its_next_use_is_evidence() {
     let news = bench.prove().await;
     assert!(matches!(news, SessionMail::Refused { .. }), "{news:?}");
     assert!(bench.session.evidence.verdict().is_some_and(|v| v.contains("revoked")));
+}
+
+#[tokio::test]
+async fn another_key_under_the_devices_name_is_evidence_when_it_insists() {
+    let mut bench = Bench::new().await;
+    let clash = DeviceIdentity {
+        device: "d".into(),
+        zone: "field".into(),
+        keys: DeviceKeys::generate().unwrap(),
+        root: *bench.trust.gateway.root(),
+        voucher: None,
+    };
+    let points = bench.points.as_slice().into();
+    *held(&bench.device.native) = NativeDevice::new(clash, points, false);
+    let mut verdicts = Vec::new();
+    for _ in 0..5 {
+        bench.clock.advance(Duration::from_mins(6));
+        let news = bench.prove().await;
+        assert!(matches!(news, SessionMail::Refused { .. }), "{news:?}");
+        verdicts.push(bench.session.evidence.verdict());
+    }
+    assert!(verdicts.pop().flatten().is_some_and(|v| v.contains("false proofs")));
+    assert_eq!(verdicts, [None, None, None, None], "once may be an accident");
 }
 
 #[tokio::test]
