@@ -13,8 +13,7 @@ mod keeping;
 mod paths;
 mod restart;
 mod run;
-mod trust_device;
-mod trust_policy;
+mod trust;
 mod wire;
 
 use std::process::Output;

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Peer, wait_for};
+use crate::{Peer, wait::wait_or, wait_for};
 
 /// The plantwin binary of this build, built on first use so that it is never an old one; or the
 /// one that `PLANTWIN_BINARY` names, for testing what was packaged.
@@ -111,9 +111,13 @@ impl Plant {
 
     /// Waits until the twin looks as wanted and returns it.
     pub fn wait_twin(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        wait_for(&format!("{id}: {what}; log:\n{}", self.log()), || {
+        let look = || {
             let status = self.status();
             twin(&status, id).filter(|t| wanted(t)).cloned()
+        };
+        wait_or(look, || {
+            let status = self.status();
+            format!("{id}: {what}; it is:\n{:?}\nlog:\n{}", twin(&status, id), self.log())
         })
     }
 

@@ -18,13 +18,18 @@ pub fn now() -> Instant {
 ///
 /// # Panics
 /// After [`PATIENCE`], naming `what`.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_or(look, || what.to_owned())
+}
+
+/// The same, where what is told in vain is known only then.
+pub(crate) fn wait_or<T>(mut look: impl FnMut() -> Option<T>, what: impl FnOnce() -> String) -> T {
     let started = now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {}", what());
         thread::sleep(Duration::from_millis(50));
     }
 }

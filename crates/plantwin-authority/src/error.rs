@@ -40,12 +40,9 @@ pub enum AuthError {
     /// The answer does not prove that the device holds its key.
     #[error("accept the answer: it does not prove possession of the key")]
     NoPossession,
-    /// The answer belongs to another challenge.
-    #[error("accept the answer: it answers another challenge")]
+    /// The answer belongs to another handshake.
+    #[error("accept the answer: it answers another handshake")]
     Replayed,
-    /// The answer came too late.
-    #[error("accept the answer: the challenge is too old")]
-    StaleChallenge,
     /// The authority knows no such device.
     #[error("find device {0}: it is not enrolled")]
     UnknownDevice(DeviceId),
@@ -55,8 +52,8 @@ pub enum AuthError {
     /// The key belongs to another device, or was revoked.
     #[error("enrol device {0}: its key is known already")]
     KeyInUse(DeviceId),
-    /// The device has no token that is still valid.
-    #[error("answer the challenge: there is no valid token")]
+    /// There is no token that is still valid.
+    #[error("begin a session: there is no token that is still valid")]
     NoToken,
     /// The token claims a longer life than a token may have.
     #[error("accept the token: it claims to live longer than ten minutes")]
@@ -240,7 +237,6 @@ impl AuthError {
             Self::Revoked => "revoked",
             Self::NoPossession => "no_possession",
             Self::Replayed => "replayed",
-            Self::StaleChallenge => "stale_challenge",
             Self::UnknownDevice(_) => "unknown_device",
             Self::AlreadyEnrolled(_) => "already_enrolled",
             Self::KeyInUse(_) => "key_in_use",

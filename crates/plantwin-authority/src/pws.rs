@@ -100,5 +100,5 @@ pub use keys::{DEVICE_KEYS_BYTES, DeviceIdentity, DeviceKeys, DevicePublic, Vouc
 pub use request::{EnrolRequest, REQUEST_SKEW, TokenRequest};
 pub use revoked::{RevocationList, Revoked};
 pub use session::{GRACE, GatewaySession, OVERLAP, Purpose, RENEW_AFTER, SESSION_LIFE, Telemetry};
-pub use token::{Grant, PwsToken, TokenClaims, token_psk};
-pub use wire::{Refusal, Withheld};
+pub use token::{CLOCK_SKEW, Grant, PwsToken, TOKEN_LIFE, TokenClaims, token_psk};
+pub use wire::{MESSAGE_LIMIT, Refusal, Withheld};

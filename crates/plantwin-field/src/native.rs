@@ -156,12 +156,17 @@ impl NativeDevice {
         }
     }
 
-    /// Seals a measurement, with a digest of the device's own over each value.
+    /// Seals a measurement: [`Self::frame`] and [`Self::seal_frame`].
     ///
     /// # Errors
     /// [`AuthError::NoSession`] while none is up: what was measured then is for the device to keep
     /// or to let go.
     pub fn seal(&mut self, measured: &Measurement, now: Timestamp) -> Result<Vec<u8>, AuthError> {
+        self.seal_frame(&self.frame(measured), now)
+    }
+
+    /// What the device says of a measurement, with a digest of its own over each value.
+    pub fn frame(&self, measured: &Measurement) -> NativeFrame {
         let key = self.agent.origin_key();
         let device = self.agent.device().as_str();
         let sample = |s: &plantwin_adapter::Sample| {
@@ -186,7 +191,18 @@ impl NativeDevice {
             })
         };
         let samples = measured.samples.iter().take(SAMPLES_LIMIT).filter_map(sample).collect();
-        let frame = NativeFrame { layout: self.layout, sequence: measured.sequence, samples };
-        self.agent.seal_telemetry(self.lane, &native::to_bytes(&frame), now)
+        NativeFrame { layout: self.layout, sequence: measured.sequence, samples }
+    }
+
+    /// Seals what the device says, for its gateway alone.
+    ///
+    /// # Errors
+    /// [`AuthError::NoSession`] while none is up.
+    pub fn seal_frame(
+        &mut self,
+        frame: &NativeFrame,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, AuthError> {
+        self.agent.seal_telemetry(self.lane, &native::to_bytes(frame), now)
     }
 }

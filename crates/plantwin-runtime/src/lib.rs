@@ -76,6 +76,7 @@ mod history;
 mod keeper;
 mod line;
 mod northbound;
+mod origin;
 mod path;
 mod plant;
 mod router;

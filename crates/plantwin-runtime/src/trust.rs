@@ -171,6 +171,17 @@ impl Trust {
         }
     }
 
+    /// Puts on record that a device is confined, and on what evidence.
+    pub(crate) fn quarantine(&self, device: &str, evidence: &str) {
+        self.audit.record(AuditEntry {
+            kind: AuditKind::Quarantine,
+            actor: "plantwin".to_owned(),
+            object: device.to_owned(),
+            result: AuditResult::Done,
+            detail: evidence.to_owned(),
+        });
+    }
+
     /// Puts on record what became of a device's session.
     pub(crate) fn session(
         &self,

@@ -114,6 +114,8 @@ pub struct GatewaySession {
     session: Session,
     revoked: Revoked,
     previous: Option<(Box<GatewaySession>, Timestamp)>,
+    /// The newest request for safety's sake.
+    last_word: Option<u64>,
     entered: Entered,
 }
 
@@ -127,7 +129,16 @@ impl GatewaySession {
         now: Timestamp,
     ) -> Self {
         let entered = live.enter(&claims.device, session.sealer.session());
-        Self { claims, started: now, grace, session, revoked, previous: None, entered }
+        Self {
+            claims,
+            started: now,
+            grace,
+            session,
+            revoked,
+            previous: None,
+            last_word: None,
+            entered,
+        }
     }
 
     /// The device.
@@ -178,11 +189,16 @@ impl GatewaySession {
     /// # Errors
     /// [`AuthError::Revoked`], [`AuthError::SessionOver`].
     pub fn check(&mut self, now: Timestamp) -> Result<(), AuthError> {
-        if self.previous.as_ref().is_some_and(|(_, until)| now >= *until) {
-            self.previous = None;
-        }
         if self.revoked.contains(&self.claims.cnf) {
             return Err(AuthError::Revoked);
+        }
+        self.check_time(now)
+    }
+
+    /// The same, whatever became of the device's key.
+    fn check_time(&mut self, now: Timestamp) -> Result<(), AuthError> {
+        if self.previous.as_ref().is_some_and(|(_, until)| now >= *until) {
+            self.previous = None;
         }
         if now >= self.expires() {
             return Err(AuthError::SessionOver);
@@ -204,7 +220,8 @@ impl GatewaySession {
     }
 
     /// A request to send to the device, and its number for [`Self::open_answer`]. A command should
-    /// have a deadline (two seconds is usual), by the device's clock.
+    /// have a deadline (two seconds is usual), by the device's clock. A device whose key was
+    /// revoked is still told to be safe, and nothing else.
     ///
     /// # Errors
     /// As [`Self::check`]; [`AuthError::GraceOnly`]; [`AuthError::TooLong`] for more than one
@@ -216,13 +233,21 @@ impl GatewaySession {
         deadline: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<(u64, Vec<u8>), AuthError> {
-        self.check(now)?;
+        let safety = purpose == Purpose::Safety;
+        if safety {
+            self.check_time(now)?;
+        } else {
+            self.check(now)?;
+        }
         if purpose == Purpose::Command && now >= self.claims.expires {
             return Err(AuthError::GraceOnly);
         }
         let sealer = &mut self.session.sealer;
         let sealed = sealer.seal_bytes(REQUEST, payload, Lane::Command, deadline, now)?;
         let number = sealed.header().sequence;
+        if safety {
+            self.last_word = Some(number);
+        }
         Ok((number, Message::Request(sealed.into_bytes()).encode()?))
     }
 
@@ -237,7 +262,11 @@ impl GatewaySession {
         answer: &[u8],
         now: Timestamp,
     ) -> Result<Vec<u8>, AuthError> {
-        self.check(now)?;
+        if self.last_word == Some(number) {
+            self.check_time(now)?;
+        } else {
+            self.check(now)?;
+        }
         let envelope = match Message::decode(answer)? {
             Message::Answer(envelope) => envelope,
             Message::Refuse { why, .. } => return Err(AuthError::RefusedByDevice(why)),

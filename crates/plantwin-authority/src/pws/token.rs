@@ -17,8 +17,12 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::cert;
-use crate::{AuthError, CLOCK_SKEW, TOKEN_LIFE};
+use crate::AuthError;
 
+/// Longest life of a token.
+pub const TOKEN_LIFE: Duration = Duration::from_mins(10);
+/// How far the issuer's clock may be ahead of the verifier's.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5);
 const TOKEN: &[u8] = b"plantwin v1 session token";
 const SEALED_PSK: &[u8] = b"plantwin v1 sealed token psk";
 const SEALED_ORIGIN: &[u8] = b"plantwin v1 sealed origin key";

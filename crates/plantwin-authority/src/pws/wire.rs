@@ -31,8 +31,10 @@ use plantwin_seal::{PartyId, hash};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{EnrolRequest, Grant, TokenRequest};
-use crate::{AuthError, MESSAGE_LIMIT};
+use crate::AuthError;
 
+/// Longest message, in bytes: what an adapter's `exchange` carries.
+pub const MESSAGE_LIMIT: usize = 4096;
 /// The version that is spoken here.
 pub(crate) const VERSION: u8 = 1;
 /// The one suite there is: Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s, Ed25519, BLAKE3.

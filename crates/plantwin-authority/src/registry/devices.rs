@@ -96,6 +96,9 @@ impl Registry {
             _ => {}
         }
         self.check_free(&request.device, &request.public)?;
+        if let Some(known) = self.state.devices.get(&request.device) {
+            self.former.insert(request.device.clone(), known.public.cnf());
+        }
         let state = self.change();
         for half in halves(&request.public) {
             state.owners.insert(half, request.device.clone());
@@ -175,7 +178,9 @@ impl Registry {
             _ => return Err(AuthError::NotApproved(device.clone())),
         }
         self.check_free(device, &request.public)?;
+        let before = known.public.cnf();
         self.burn(device);
+        self.former.insert(device.clone(), before);
         let state = self.change();
         for half in halves(&request.public) {
             state.owners.insert(half, device.clone());

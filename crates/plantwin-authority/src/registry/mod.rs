@@ -69,6 +69,9 @@ pub struct Registry {
     /// Whose each half of a played device's key is.
     played_keys: BTreeMap<[u8; 32], DeviceId>,
     nonces: BTreeMap<DeviceId, Nonces>,
+    /// Hash of the key that a device had before its present one, until this process ends: what it
+    /// said before the change may still be on its way.
+    former: BTreeMap<DeviceId, [u8; 32]>,
 }
 
 /// What came of an operation.
@@ -116,6 +119,7 @@ impl Registry {
             simulated: BTreeMap::new(),
             played_keys: BTreeMap::new(),
             nonces: BTreeMap::new(),
+            former: BTreeMap::new(),
         }
     }
 
@@ -196,6 +200,7 @@ impl Registry {
             simulated: self.simulated.clone(),
             played_keys: self.played_keys.clone(),
             nonces: BTreeMap::new(),
+            former: self.former.clone(),
         }
     }
 
@@ -204,6 +209,7 @@ impl Registry {
         self.state = tried.state;
         self.simulated = tried.simulated;
         self.played_keys = tried.played_keys;
+        self.former = tried.former;
     }
 
     /// Whether there is something to write.

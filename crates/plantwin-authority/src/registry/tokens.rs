@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use plantwin_model::{DeviceId, Quality, Timestamp, ZoneId};
 use plantwin_seal::{
-    DIGEST_BYTES, DhKey, OriginValue, Secret, derive_key, hash, origin_key, random_bytes,
-    verify_origin,
+    DIGEST_BYTES, DhKey, OriginDigest, OriginValue, Secret, derive_key, hash, origin_key,
+    random_bytes, verify_origin,
 };
 
 use super::{
@@ -216,16 +216,23 @@ impl Registry {
         origin_key(&own, cnf)
     }
 
-    /// The same, by the device's name; also of one whose key was revoked since.
-    pub fn origin_key_of(&self, device: &DeviceId) -> Option<Secret> {
+    /// Whether a value is what the device said: by its key, though revoked since, or by the one it
+    /// had before. `None` if nobody knows the device.
+    pub fn origin_holds(
+        &self,
+        device: &DeviceId,
+        value: &OriginValue<'_>,
+        digest: &OriginDigest,
+    ) -> Option<bool> {
         let played = self.simulated.get(device).map(|played| &played.public);
         let known = || self.state.devices.get(device).map(|known| &known.public);
-        played.or_else(known).map(|public| self.origin_key(&public.cnf()))
+        let present = played.or_else(known)?.cnf();
+        let mut keys = [Some(&present), self.former.get(device)].into_iter().flatten();
+        Some(keys.any(|cnf| verify_origin(&self.origin_key(cnf), value, digest).is_ok()))
     }
 
     /// Whether a value is what its device said.
     pub(super) fn check(&self, claim: &OriginClaim) -> Option<bool> {
-        let key = self.origin_key_of(&claim.device)?;
         let said = |quality| OriginValue {
             device: claim.device.as_str(),
             point: &claim.point,
@@ -235,8 +242,8 @@ impl Registry {
             quality,
             value: f64::from_bits(claim.value_bits),
         };
-        let holds = |quality| verify_origin(&key, &said(quality), &claim.digest).is_ok();
-        Some(holds(claim.quality) || holds(Quality::Good))
+        let holds = |quality| self.origin_holds(&claim.device, &said(quality), &claim.digest);
+        Some(holds(claim.quality)? || holds(Quality::Good)?)
     }
 
     /// Who shows this key: name, kind and the pre-shared key of the channel.

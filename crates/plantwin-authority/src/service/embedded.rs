@@ -12,9 +12,7 @@ use std::{
 };
 
 use plantwin_model::{AuditSink, Clock, DeviceId, Timestamp, ZoneId};
-use plantwin_seal::{
-    DhKey, DhPublic, OriginDigest, OriginValue, Secret, SigningKey, VerifyingKey, verify_origin,
-};
+use plantwin_seal::{DhKey, DhPublic, OriginDigest, OriginValue, Secret, SigningKey, VerifyingKey};
 use tokio::sync::watch;
 
 use super::{AuthorityPort, BoxFuture, GatewayKeys, Health, quiet::Quiet};
@@ -316,8 +314,7 @@ impl AuthorityPort for Embedded {
         value: &OriginValue<'_>,
         digest: &OriginDigest,
     ) -> Option<bool> {
-        let key = self.live().origin_key_of(device)?;
-        Some(verify_origin(&key, value, digest).is_ok())
+        self.live().origin_holds(device, value, digest)
     }
 
     fn health(&self) -> Health {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 pub(crate) struct Confinement {
     /// Whether the device is confined.
     pub(crate) confined: bool,
-    /// What brings it to its safe state, once.
+    /// What brings it to its safe state: written at once and on each connection to come.
     pub(crate) safe: Vec<(PointIx, f64)>,
 }
 

@@ -58,6 +58,8 @@ pub(crate) enum LineOrder {
     Post(Box<TwinMail>),
     /// Write points.
     Write { key: u64, writes: Vec<(PointIx, f64)> },
+    /// Have the device confined: there is this evidence against it, a lowercase fragment.
+    Accuse { reason: String },
 }
 
 /// The journal of commands, asked before anything is sent.

@@ -23,7 +23,8 @@ use plantwin_authority::{
     native::{self, NativeAnswer, NativeFrame, NativeRequest},
     pws::{GatewaySession, Purpose},
 };
-use plantwin_model::{Clock, DeviceId, DeviceSpec, Identity, Timestamp, ZoneId};
+use plantwin_field::NativeDevice;
+use plantwin_model::{Clock, DeviceId, DeviceSpec, Identity, Timestamp, TwinType, ZoneId};
 use plantwin_seal::OriginDigest;
 use plantwin_twin::SessionMail;
 use tokio::time::Instant;
@@ -31,12 +32,16 @@ use tokio::time::Instant;
 pub(super) use evidence::Evidence;
 use proof::{Proof, Refusal, Subject, prove};
 
-use crate::trust::Trust;
+use crate::{origin::Origins, trust::Trust};
 
 /// A session is begun anew when this share of its life is over.
 const RENEW_AT: f64 = 0.5;
 /// Envelopes that are kept while the proof is under way.
 const EARLY: usize = 16;
+
+/// The device said so often in a row that it has no session that it has lost the one we know.
+/// Once is not enough: the word may have been overtaken by the session.
+const FORGOTTEN: u32 = 2;
 
 /// Keys of an open session, shared with what is under way to the device.
 pub(super) type Keys = Arc<Mutex<GatewaySession>>;
@@ -62,11 +67,16 @@ pub(super) struct DeviceSession {
     zone: ZoneId,
     identity: Identity,
     clock: Arc<dyn Clock>,
+    kind: Arc<TwinType>,
     layout: [u8; 8],
     keys: Option<Keys>,
+    /// Keys that were revoked: good for telling the device to be safe, until it proves itself anew.
+    last_word: Option<Keys>,
     /// Hash of the keys that the device proved.
     cnf: Option<[u8; 32]>,
     proof: Option<Proof>,
+    /// Words in a row of the device that it waits for a session.
+    waiting: u32,
     ask_at: Option<Instant>,
     early: VecDeque<Early>,
     pub(super) evidence: Evidence,
@@ -87,10 +97,13 @@ impl DeviceSession {
             zone,
             identity: device.identity,
             clock,
+            kind: Arc::clone(&device.kind),
             layout: native::layout(&device.kind.points),
             keys: None,
+            last_word: None,
             cnf: None,
             proof: None,
+            waiting: 0,
             ask_at: None,
             early: VecDeque::new(),
             evidence: Evidence::default(),
@@ -117,15 +130,32 @@ impl DeviceSession {
         }
     }
 
-    /// A connection is up: the device is asked who it is.
+    /// The keys to have the device brought to its safe state with, revoked or not.
+    pub(super) fn safety_keys(&self) -> Result<Option<Keys>, &'static str> {
+        self.keys().or_else(|why| self.last_word.clone().map(Some).ok_or(why))
+    }
+
+    /// A connection to a device that is free is up: it is asked who it is. It may have been let go
+    /// while there was none.
     pub(super) fn begin(&mut self, connection: &Connection) {
         self.end();
+        self.confined = false;
         self.ask(connection);
+    }
+
+    /// The device's key was revoked. Whether it has another or goes on using this one is found by
+    /// asking at once.
+    pub(super) fn revoke(&mut self, connection: &Connection) {
+        let keys = self.keys.take();
+        self.begin(connection);
+        self.last_word = keys;
     }
 
     /// The connection is gone, and the keys with it.
     pub(super) fn end(&mut self) {
         (self.keys, self.cnf, self.proof, self.ask_at) = (None, None, None, None);
+        self.last_word = None;
+        self.waiting = 0;
         self.early.clear();
     }
 
@@ -192,6 +222,7 @@ impl DeviceSession {
                 }
                 self.cnf = Some(session.claims().cnf);
                 self.keys = Some(Arc::new(Mutex::new(*session)));
+                (self.last_word, self.waiting) = (None, 0);
                 self.ask_at = Some(Instant::now() + wall(expires.since(now)).mul_f64(RENEW_AT));
                 self.evidence.proved();
                 SessionMail::Open { expires, sealed: self.is_sealed() }
@@ -217,6 +248,10 @@ impl DeviceSession {
 
     /// Opens an envelope: `None` if it cannot be, or not yet.
     pub(super) fn open(&mut self, envelope: Early, now: Timestamp) -> Option<OpenedFrame> {
+        if envelope.envelope == NativeDevice::WAITING {
+            self.on_waiting();
+            return None;
+        }
         let Some(keys) = &self.keys else {
             if self.proof.is_some() {
                 if self.early.len() >= EARLY {
@@ -237,6 +272,7 @@ impl DeviceSession {
                 return None;
             }
         };
+        self.waiting = 0;
         let frame: Option<NativeFrame> = native::from_bytes(&bytes);
         let Some(frame) = frame.filter(|f| f.samples.len() <= native::SAMPLES_LIMIT) else {
             self.evidence.unreadable("its sealed values cannot be read");
@@ -246,6 +282,10 @@ impl DeviceSession {
             self.evidence.unreadable(
                 "its twin type has other points or units than ours: give it the same type",
             );
+            return None;
+        }
+        if let Some(why) = self.misfit(&frame).map(untrue) {
+            self.evidence.misfit(why);
             return None;
         }
         let origin = frame.samples.iter().map(|s| s.origin).collect();
@@ -260,6 +300,28 @@ impl DeviceSession {
         let frame = Frame { received, sequence: Some(frame.sequence), samples };
         Some(OpenedFrame { frame, origin })
     }
+
+    /// The device says that it has no session. Where we think there is one, it began anew so fast
+    /// that its connection did not break. Anybody may have said so: until it has proved itself
+    /// again nothing changes.
+    fn on_waiting(&mut self) {
+        self.waiting = self.waiting.saturating_add(1);
+        if self.waiting == FORGOTTEN && self.keys.is_some() && self.proof.is_none() {
+            self.ask_at = Some(Instant::now());
+        }
+    }
+
+    /// A point whose value is not what the device's own digest says.
+    fn misfit(&self, frame: &NativeFrame) -> Option<&str> {
+        let authority = &*self.trust.as_ref()?.authority;
+        let (device, points) = (&self.device, &*self.kind.points);
+        Origins { authority, device, points }.misfit(frame)
+    }
+}
+
+/// What is held against a device whose value of this point does not fit its digest.
+fn untrue(point: &str) -> String {
+    format!("a value of {point} is not what the device said")
 }
 
 /// A sealed request and its number, for [`opened`].

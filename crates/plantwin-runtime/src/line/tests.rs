@@ -1,4 +1,5 @@
 mod commands;
+mod confine;
 mod dead;
 mod durable;
 mod latest;

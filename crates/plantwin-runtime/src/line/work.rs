@@ -60,6 +60,8 @@ pub(super) struct Worker {
     receipts: BTreeMap<u64, u64>,
     /// Traffic of the connection in use that was told.
     counted: TrafficSnapshot,
+    /// Evidence is on its way to the twin: more of it changes nothing.
+    accused: bool,
 }
 
 impl Worker {
@@ -80,6 +82,7 @@ impl Worker {
             told: None,
             receipts: BTreeMap::new(),
             counted: TrafficSnapshot::default(),
+            accused: false,
             line,
         }
     }
@@ -138,6 +141,7 @@ impl Worker {
                             let error = WriteError::NotSent(NO_PATH.to_owned());
                             self.push(written(key, Err(error)));
                         }
+                        LineOrder::Accuse { reason } => self.accuse(reason),
                     }
                 }
                 () = self.outbox.room(&self.line.carrier.mailbox), if !self.outbox.is_empty() => {}
@@ -178,6 +182,10 @@ impl Worker {
                     let answer = match order? {
                         LineOrder::Post(letter) => Some(*letter),
                         LineOrder::Write { key, writes } => self.write(&connection, key, writes),
+                        LineOrder::Accuse { reason } => {
+                            self.accuse(reason);
+                            None
+                        }
                     };
                     if let Some(letter) = answer {
                         self.push(letter);
@@ -263,7 +271,8 @@ impl Worker {
         }));
         let confined = self.line.confinement.borrow_and_update().confined;
         if confined {
-            self.session.confine(true, None);
+            // It may have been anywhere meanwhile, and forgotten what it was told.
+            self.on_confinement(&connection);
         } else {
             self.session.begin(&connection);
         }
@@ -277,8 +286,10 @@ impl Worker {
     /// Passes on what the device said.
     fn take(&mut self, event: LinkEvent, connection: &Connection) {
         match event {
-            // One that speaks in envelopes only says nothing in the open: this is somebody else.
-            LinkEvent::Frame(_) | LinkEvent::Durable { .. } if self.session.is_sealed() => {}
+            // One that speaks in envelopes only says nothing in the open: this is somebody else,
+            // and nobody's word but the device's makes its values good for longer.
+            LinkEvent::Frame(_) | LinkEvent::Durable { .. } | LinkEvent::Alive
+                if self.session.is_sealed() => {}
             LinkEvent::Frame(frame) => self.take_frame(frame, None, vec![], connection),
             LinkEvent::Durable { frame, receipt } => {
                 let ours = if self.line.device.delivery == Delivery::Durable {
@@ -344,11 +355,23 @@ impl Worker {
     /// Evidence against the device goes to its twin; what does not fit to the log.
     fn judge(&mut self) {
         if let Some(reason) = self.session.evidence.verdict() {
-            self.push(TwinMail::Quarantine { key: None, reason });
+            self.accuse(reason);
         }
         if let Some(why) = self.session.evidence.complaint() {
             tracing::warn!(device = %self.line.device.id, "{why}");
         }
+    }
+
+    /// Has the twin confine the device, and puts on record why.
+    fn accuse(&mut self, reason: String) {
+        if self.accused || self.line.confinement.borrow().confined {
+            return;
+        }
+        self.accused = true;
+        if let Some(trust) = &self.line.trust {
+            trust.quarantine(self.line.device.id.as_str(), &reason);
+        }
+        self.push(TwinMail::Quarantine { key: None, reason });
     }
 
     fn write(
@@ -380,7 +403,8 @@ impl Worker {
     /// The twin confines its device, or lets it go.
     fn on_confinement(&mut self, connection: &Connection) {
         let Confinement { confined, safe } = self.line.confinement.borrow_and_update().clone();
-        if let (Ok(keys), false) = (self.session.keys(), safe.is_empty()) {
+        self.accused = false;
+        if let (Ok(keys), false) = (self.session.safety_keys(), safe.is_empty()) {
             // Under the keys that are about to go: there is no other way to a sealed device.
             let way = Way::to(connection, keys, self.session.layout());
             self.errands.make_safe(way, safe);
@@ -395,13 +419,16 @@ impl Worker {
         if !self.session.is_revoked(|cnf| list.revoked.contains(cnf)) {
             return;
         }
-        self.session.end();
-        let reason = "the device's key was revoked".to_owned();
         if let Some(trust) = &self.line.trust {
+            // Whoever judges the device's next proof may not have heard of the list yet. An older
+            // one is refused, and then it knows all this.
+            let _ = trust.gateway.revoked().adopt(list, self.line.clock.now());
             let device = self.line.device.id.as_str();
             trust.session(device, &connection.endpoint, AuditResult::Refused, "revoked");
         }
-        self.push(TwinMail::Session(SessionMail::Refused { reason, again: false }));
+        let reason = "the device's key was revoked".to_owned();
+        self.push(TwinMail::Session(SessionMail::Refused { reason, again: true }));
+        self.session.revoke(connection);
     }
 
     fn push(&mut self, letter: TwinMail) {

@@ -13,14 +13,13 @@ use plantwin_authority::service::AuthorityPort;
 use plantwin_field::StepStats;
 use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView, invariant};
 use plantwin_seal::Opener;
-use plantwin_twin::{Inbox, Mail, Observed, SetAside, Telemetry, TwinEvent, TwinMail};
+use plantwin_twin::{Inbox, Mail, Observed, SetAside, Telemetry, TwinEvent};
 use tokio::sync::{mpsc::Sender, watch};
 
 use super::{
     alarms::AlarmDesk,
     book::Book,
     notes::{Notes, StationNote},
-    origin::altered,
 };
 use crate::{
     colony::twin_of,
@@ -29,6 +28,7 @@ use crate::{
     keeper::{DurableJob, Keeper, LetterChange, Receipted},
     line::{Confirmed, LineOrder},
     northbound::{NorthboundStatus, PointRecord, TelemetryRecord},
+    origin::Origins,
     router::Outcomes,
 };
 
@@ -240,12 +240,12 @@ impl Station {
     fn check_origin(&self, ix: DeviceIx, device: &DeviceId, telemetry: &Telemetry) {
         let Some(authority) = &self.init.authority else { return };
         let points = self.init.book.points_of(ix);
-        if let Some(point) = altered(&**authority, device, points, telemetry) {
+        let origins = Origins { authority: &**authority, device, points };
+        if let Some(point) = origins.altered(telemetry) {
             let reason = format!("a value of {point} is not what the device said");
-            let letter = TwinMail::Quarantine { key: None, reason };
             if let Some(Some(orders)) = self.init.orders.get(ix.index()) {
                 // A line that is busy hears of it with the next value.
-                let _ = orders.try_send(LineOrder::Post(Box::new(letter)));
+                let _ = orders.try_send(LineOrder::Accuse { reason });
             }
         }
     }

@@ -9,12 +9,9 @@ mod actor;
 mod alarms;
 pub(crate) mod book;
 mod notes;
-mod origin;
 mod upkeep;
 
 pub(crate) use actor::{Station, StationInit};
 pub(crate) use alarms::AlarmRecord;
 pub use book::StationReport;
 pub(crate) use notes::{Notes, StationNote};
-#[cfg(test)]
-pub(crate) use origin::altered;

@@ -124,7 +124,7 @@ impl TwinCore {
 }
 
 /// What brings the device to its declared safe state.
-fn safe_state(plan: &TwinPlan) -> SmallVec<[(PointIx, f64); 2]> {
+pub(super) fn safe_state(plan: &TwinPlan) -> SmallVec<[(PointIx, f64); 2]> {
     let writable = |spec: &PointSpec| spec.safe.filter(|_| spec.access == Access::ReadWrite);
     let points = plan.device.kind.points.iter().enumerate();
     points.filter_map(|(i, spec)| Some((PointIx(i as u16), writable(spec)?))).collect()

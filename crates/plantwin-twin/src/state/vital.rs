@@ -7,9 +7,7 @@ use plantwin_model::{AlarmView, Flaw, Quality, Timestamp, TwinState};
 use plantwin_watch::BankSnapshot;
 use serde::{Deserialize, Serialize};
 
-use smallvec::SmallVec;
-
-use super::{Effect, Effects, Reason, TwinCore};
+use super::{Effect, Effects, Reason, TwinCore, quarantine::safe_state};
 use crate::{TwinEvent, TwinPlan};
 
 /// Values are saved at most this often; alarm changes at once.
@@ -95,7 +93,7 @@ impl TwinCore {
         if let Some(why) = vital.confined {
             // Its line is told before it can begin a session.
             self.confined = Some(why.clone());
-            out.push(Effect::Confine { safe: SmallVec::new() });
+            out.push(Effect::Confine { safe: safe_state(plan) });
             self.enter(TwinState::Quarantined, Reason::Text(why), now);
         }
         let views: Vec<_> = self.alarms.active().collect();

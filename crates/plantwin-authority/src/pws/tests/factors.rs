@@ -8,7 +8,7 @@ use plantwin_seal::{Secret, SigningKey};
 use super::rig::{Plant, START, Thief, ask};
 use crate::{
     AuthError, CLOCK_SKEW, TOKEN_LIFE,
-    pws::{Agent, DeviceKeys, RevocationList, Step, TokenClaims, Withheld, cert},
+    pws::{Agent, Answer, DeviceKeys, Purpose, RevocationList, Step, TokenClaims, Withheld, cert},
 };
 
 #[test]
@@ -247,6 +247,30 @@ fn a_revoked_device_is_refused_before_and_during_the_handshake_and_after_it() {
     plant.revoked.adopt(Arc::new(list), now).unwrap();
     assert_eq!(session.check(now), Err(AuthError::Revoked));
     assert_eq!(session.open_telemetry(&envelope, now), Err(AuthError::Revoked));
-    let request = session.seal_request(crate::pws::Purpose::Safety, b"stop", None, now);
-    assert_eq!(request, Err(AuthError::Revoked));
+    for purpose in [Purpose::Read, Purpose::Command] {
+        let request = session.seal_request(purpose, b"open", None, now);
+        assert_eq!(request, Err(AuthError::Revoked));
+    }
+}
+
+#[test]
+fn a_device_whose_key_was_revoked_is_still_told_to_be_safe_and_nothing_else() {
+    let plant = Plant::new();
+    let mut agent = plant.agent("tank1");
+    let mut session = plant.connect(&mut agent).unwrap();
+    let now = plant.now();
+    let revoked = [agent.me.keys.public().cnf()].into();
+    let list = RevocationList { serial: 1, issued: now, revoked };
+    plant.revoked.adopt(Arc::new(list), now).unwrap();
+    let (number, stop) = session.seal_request(Purpose::Safety, b"stop", None, now).unwrap();
+    let Answer::Request { payload, ticket } = agent.on_exchange(&stop, now) else {
+        panic!("the device believes it")
+    };
+    assert_eq!(payload, b"stop");
+    let answer = agent.reply(ticket, b"stopped", now).unwrap();
+    assert_eq!(session.open_answer(number, &answer, now).as_deref(), Ok(&b"stopped"[..]));
+    // Not for longer than the session lasts.
+    let end = session.expires();
+    let late = session.seal_request(Purpose::Safety, b"stop", None, end);
+    assert_eq!(late, Err(AuthError::SessionOver));
 }

@@ -1,5 +1,8 @@
 //! Invitation, request, approval, revocation.
 
+use plantwin_model::{DeviceId, Quality};
+use plantwin_seal::{OriginValue, origin_digest};
+
 use super::*;
 use crate::registry::{DeviceState, RekeyRequest, VOUCHER_LIFE};
 
@@ -141,6 +144,34 @@ fn the_old_key_may_name_a_new_one_and_is_revoked_by_that() {
     fails(&mut registry, &rekey, &AuthError::WrongKey);
     let back = Op::Rekey { request: RekeyRequest::build(&name, &renewed.keys, &me.keys) };
     fails(&mut registry, &back, &AuthError::KeyInUse("tank1".into()));
+}
+
+#[test]
+fn what_a_device_said_before_it_changed_its_key_is_still_what_it_said() {
+    let mut registry = registry();
+    let me = enrolled(&mut registry, "tank1");
+    let tank1 = DeviceId::from("tank1");
+    let said = |value| OriginValue {
+        device: "tank1",
+        point: "level",
+        unit: "cm",
+        sequence: 7,
+        source_time: T0,
+        quality: Quality::Good,
+        value,
+    };
+    let by = |registry: &Registry, keys: &DeviceKeys| {
+        origin_digest(&registry.origin_key(&keys.public().cnf()), &said(12.5))
+    };
+    let new = DeviceKeys::generate().unwrap();
+    let (old_word, new_word) = (by(&registry, &me.keys), by(&registry, &new));
+    assert_eq!(registry.origin_holds(&tank1, &said(12.5), &new_word), Some(false));
+    ok(&mut registry, &Op::Rekey { request: RekeyRequest::build(&tank1, &me.keys, &new) });
+    for word in [old_word, new_word] {
+        assert_eq!(registry.origin_holds(&tank1, &said(12.5), &word), Some(true));
+        assert_eq!(registry.origin_holds(&tank1, &said(12.6), &word), Some(false));
+    }
+    assert_eq!(registry.origin_holds(&"tank2".into(), &said(12.5), &old_word), None);
 }
 
 #[test]

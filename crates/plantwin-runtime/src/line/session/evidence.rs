@@ -1,7 +1,8 @@
 //! What speaks against a device.
 //!
 //! Only hard evidence confines it: bytes that nobody with its keys can have made, in a burst; its
-//! key used after it was revoked; its name claimed with other keys. A single forged envelope is
+//! key used after it was revoked; its name claimed with other keys; a value that its digest does
+//! not fit. A single forged envelope is
 //! noise of the network, and an anomaly of its values is none of this. Absent: judging values.
 
 use std::{collections::VecDeque, time::Duration};
@@ -38,6 +39,11 @@ impl Evidence {
         }
     }
 
+    /// A value came that is not what the digest with it says.
+    pub(super) fn misfit(&mut self, why: String) {
+        self.verdict = Some(why);
+    }
+
     /// The device did not prove who it is, for the reason of this code.
     pub(super) fn refused(&mut self, code: &str) {
         match code {
@@ -45,7 +51,8 @@ impl Evidence {
             "already_enrolled" | "key_in_use" => {
                 self.verdict = Some("its name was claimed with other keys".to_owned());
             }
-            "token_forged" | "psk_mismatch" | "no_possession" | "wrong_key" => {
+            // The last: another key used the voucher that this one shows.
+            "token_forged" | "psk_mismatch" | "no_possession" | "wrong_key" | "voucher_used" => {
                 self.false_proofs += 1;
                 if self.false_proofs >= FALSE_PROOFS {
                     self.false_proofs = 0;

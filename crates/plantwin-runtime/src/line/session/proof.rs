@@ -12,7 +12,7 @@ use plantwin_authority::{
     pws::{AuthorityNeed, GatewaySession, Handshake, Step, Withheld},
     registry::EnrolStatus,
 };
-use plantwin_model::{Clock, DeviceId, ZoneId};
+use plantwin_model::{AuditResult, Clock, DeviceId, ZoneId};
 
 use crate::trust::Trust;
 
@@ -58,7 +58,8 @@ impl From<AuthError> for Refusal {
             AuthError::Busy => Some(WHEN_BUSY),
             AuthError::LockedOut(wait) => Some(*wait),
             // Another key or another device will not come over this connection.
-            AuthError::Revoked | AuthError::WrongDevice(_) | AuthError::WrongZone => None,
+            AuthError::WrongDevice(_) | AuthError::WrongZone => None,
+            error if error.reason_code() == "revoked" => None,
             _ => Some(ASK_AGAIN),
         };
         Self { code: error.reason_code(), reason: format!("failed to {error}"), again }
@@ -91,7 +92,15 @@ pub(super) fn prove(trust: &Trust, subject: Subject) -> Proof {
             };
             message = match handshake.on_answer(&answer, clock.now()) {
                 Step::Send(message) => message,
-                Step::Ask(need) => ask(&trust, &mut handshake, need).await?,
+                Step::Ask(need) => match ask(&trust, &mut handshake, need).await {
+                    Ok(message) => message,
+                    Err(error) => {
+                        // The authority has it on its record, which may be elsewhere.
+                        let detail = format!("{}: {error}", error.reason_code());
+                        trust.session(device.as_str(), &path, AuditResult::Refused, detail);
+                        return Err(error.into());
+                    }
+                },
                 Step::Later => return Err(Refusal::later("the device waits to be approved")),
                 Step::Up(session) => return Ok(session),
                 Step::Failed(error) => return Err(error.into()),
@@ -115,7 +124,10 @@ async fn ask(
                 Ok(Ok(grant)) => handshake.granted(grant),
                 Ok(Err(error)) if is_away(&error) => handshake.withheld(Withheld::Away),
                 // Evidence against whoever answers, and so not for the device to put into words.
-                Ok(Err(error @ (AuthError::Revoked | AuthError::WrongKey))) => Err(error),
+                // By its code, since an authority far away answers in words of its own.
+                Ok(Err(error)) if matches!(error.reason_code(), "revoked" | "wrong_key") => {
+                    Err(error)
+                }
                 Ok(Err(error)) => {
                     let message = handshake.withheld(Withheld::Refused)?;
                     tracing::debug!("no token: {error}");

@@ -5,8 +5,8 @@ use std::sync::MutexGuard;
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{Control, LinkError, ManualClock, Measurement, PointWrite, Tasks, Traffic};
 use plantwin_authority::{
-    pws::{DeviceIdentity, DeviceKeys},
-    registry::{Actor, AuthorityOp},
+    pws::{DeviceIdentity, DeviceKeys, Voucher},
+    registry::{Actor, AuthorityOp, AuthorityReply, VoucherCode},
 };
 use plantwin_field::NativeDevice;
 use plantwin_model::{
@@ -17,7 +17,6 @@ use plantwin_twin::{Telemetry, TelemetrySample};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::station::altered;
 
 static WIRE: ProtocolSchema = ProtocolSchema {
     name: "wire",
@@ -121,6 +120,43 @@ impl Bench {
         self.session.on_due(due, &self.connection).expect("news")
     }
 
+    fn officer() -> Actor {
+        Actor::person("alice", Role::Security)
+    }
+
+    async fn invite(&self, device: &str) -> Voucher {
+        let op = AuthorityOp::Invite { device: device.into(), zone: "field".into(), valid: None };
+        match self.trust.authority.op(op, Self::officer()).await {
+            Ok(AuthorityReply::Voucher(view)) => {
+                view.code.parse::<VoucherCode>().unwrap().voucher()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn approve(&self, me: &DeviceIdentity) {
+        let fingerprint = me.keys.public().fingerprint();
+        let op = AuthorityOp::Approve { device: me.device.clone(), fingerprint };
+        self.trust.authority.op(op, Self::officer()).await.unwrap();
+    }
+
+    /// Somebody of that name with fresh keys.
+    fn identity(&self, device: &str, voucher: Option<Voucher>) -> DeviceIdentity {
+        DeviceIdentity {
+            device: device.into(),
+            zone: "field".into(),
+            keys: DeviceKeys::generate().unwrap(),
+            root: *self.trust.gateway.root(),
+            voucher,
+        }
+    }
+
+    /// From now on this one answers.
+    fn play(&self, me: DeviceIdentity) {
+        let points = self.points.as_slice().into();
+        *held(&self.device.native) = NativeDevice::new(me, points, false);
+    }
+
     fn sealed(&self, sequence: u64, level: f64) -> Early {
         let now = self.clock.now();
         let measured = Measurement::good(now, sequence, &[level, 0.5]);
@@ -178,7 +214,9 @@ async fn a_gateway_that_alters_a_value_before_it_is_recorded_is_found() {
     };
     let device = DeviceId::from("d");
     let points = bench.points.clone();
-    let found = |told: &Telemetry| altered(&*bench.trust.authority, &device, &points, told);
+    let authority = &*bench.trust.authority;
+    let origins = Origins { authority, device: &device, points: &points };
+    let found = |told: &Telemetry| origins.altered(told);
     assert_eq!(found(&told), None);
     // Our own doubt of a value is no alteration, another value is.
     told.samples[0].quality = Quality::Uncertain(Flaw::OutOfRange);
@@ -187,6 +225,20 @@ async fn a_gateway_that_alters_a_value_before_it_is_recorded_is_found() {
     assert_eq!(found(&told), Some("level"));
     told.samples[0].origin = None;
     assert_eq!(found(&told), None, "without a digest there is nothing to compare");
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_fit_its_digest_is_evidence_and_is_not_taken() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let now = bench.clock.now();
+    let measured = Measurement::good(now, 7, &[12.5, 0.5]);
+    let mut frame = held(&bench.device.native).frame(&measured);
+    frame.samples[0].value = 12.25;
+    let envelope = held(&bench.device.native).seal_frame(&frame, now).unwrap();
+    assert!(bench.open(Early { received: now, envelope, receipt: None }).is_none());
+    let verdict = bench.session.evidence.verdict();
+    assert_eq!(verdict.as_deref(), Some("a value of level is not what the device said"));
 }
 
 #[tokio::test]
@@ -239,30 +291,34 @@ async fn a_revoked_key_ends_the_session_and_its_next_use_is_evidence() {
     let mut bench = Bench::new().await;
     bench.prove().await;
     let op = AuthorityOp::Revoke { device: "d".into(), reason: "stolen".to_owned() };
-    let actor = Actor::person("alice", Role::Security);
-    bench.trust.authority.op(op, actor).await.unwrap();
+    bench.trust.authority.op(op, Bench::officer()).await.unwrap();
     let list = Arc::clone(&bench.trust.authority.revocations().borrow());
     bench.trust.gateway.revoked().adopt(Arc::clone(&list), bench.clock.now()).unwrap();
     assert!(bench.session.is_revoked(|cnf| list.revoked.contains(cnf)));
     let early = bench.sealed(1, 3.0);
     assert!(bench.open(early).is_none(), "nothing opens under a revoked key");
-    let news = bench.prove().await;
-    assert!(matches!(news, SessionMail::Refused { .. }), "{news:?}");
+    // The session it had is good for telling it to be safe, and for nothing else.
+    bench.session.revoke(&bench.connection);
+    assert!(bench.session.keys().is_err(), "no command");
+    let keys = bench.session.safety_keys().unwrap().expect("sealed");
+    let writes = vec![(PointIx(1), 0.0)];
+    let request = NativeRequest::Write { layout: bench.session.layout(), writes: writes.clone() };
+    let now = bench.clock.now();
+    let (number, bytes) = sealed(&keys, Purpose::Safety, &request, now).unwrap();
+    let answer = bench.connection.control.exchange(bytes).await.unwrap();
+    assert_eq!(opened(&keys, number, &answer, now), Ok(NativeAnswer::Done));
+    assert_eq!(*held(&bench.device.written), writes);
+    // Nobody has to reconnect for it to be asked again.
+    let due = bench.session.due().await;
+    let news = bench.session.on_due(due, &bench.connection);
+    assert!(matches!(news, Some(SessionMail::Refused { .. })), "{news:?}");
     assert!(bench.session.evidence.verdict().is_some_and(|v| v.contains("revoked")));
 }
 
 #[tokio::test]
 async fn another_key_under_the_devices_name_is_evidence_when_it_insists() {
     let mut bench = Bench::new().await;
-    let clash = DeviceIdentity {
-        device: "d".into(),
-        zone: "field".into(),
-        keys: DeviceKeys::generate().unwrap(),
-        root: *bench.trust.gateway.root(),
-        voucher: None,
-    };
-    let points = bench.points.as_slice().into();
-    *held(&bench.device.native) = NativeDevice::new(clash, points, false);
+    bench.play(bench.identity("d", None));
     let mut verdicts = Vec::new();
     for _ in 0..5 {
         bench.clock.advance(Duration::from_mins(6));
@@ -272,6 +328,67 @@ async fn another_key_under_the_devices_name_is_evidence_when_it_insists() {
     }
     assert!(verdicts.pop().flatten().is_some_and(|v| v.contains("false proofs")));
     assert_eq!(verdicts, [None, None, None, None], "once may be an accident");
+}
+
+#[tokio::test]
+async fn its_name_claimed_with_other_keys_or_its_keys_under_another_name_is_evidence_at_once() {
+    let mut bench = Bench::new().await;
+    // Two vouchers for `d`: one is used, the other comes with other keys.
+    let (first, second) = (bench.invite("d").await, bench.invite("d").await);
+    let me = bench.identity("d", Some(first));
+    bench.play(me.clone());
+    bench.prove().await;
+    bench.approve(&me).await;
+    bench.play(bench.identity("d", Some(second)));
+    let news = bench.prove().await;
+    assert!(matches!(news, SessionMail::Refused { .. }), "{news:?}");
+    assert!(bench.session.evidence.verdict().is_some_and(|v| v.contains("claimed")));
+}
+
+#[tokio::test]
+async fn a_voucher_that_was_used_with_other_keys_is_evidence_when_it_insists() {
+    let mut bench = Bench::new().await;
+    let voucher = bench.invite("d").await;
+    bench.play(bench.identity("d", Some(voucher.clone())));
+    bench.prove().await;
+    assert_eq!(bench.session.evidence.verdict(), None, "it waits to be approved");
+    bench.play(bench.identity("d", Some(voucher)));
+    let mut verdicts = Vec::new();
+    for _ in 0..5 {
+        bench.clock.advance(Duration::from_mins(1));
+        bench.prove().await;
+        verdicts.push(bench.session.evidence.verdict());
+    }
+    assert!(verdicts.pop().flatten().is_some_and(|v| v.contains("false proofs")));
+    assert_eq!(verdicts, [None, None, None, None], "once may be an accident");
+}
+
+#[tokio::test]
+async fn a_device_that_began_anew_without_breaking_its_connection_is_asked_again_once() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let waits = || Early {
+        received: Timestamp::from_millis(0),
+        envelope: NativeDevice::WAITING.to_vec(),
+        receipt: None,
+    };
+    // One word may have been overtaken by the session.
+    assert!(bench.open(waits()).is_none());
+    let early = bench.sealed(1, 3.0);
+    assert!(bench.open(early).is_some());
+    assert!(bench.open(waits()).is_none());
+    let patience = Duration::from_millis(20);
+    assert!(tokio::time::timeout(patience, bench.session.due()).await.is_err());
+
+    assert!(bench.open(waits()).is_none());
+    let Due::Ask = bench.session.due().await else { panic!("it is to be asked") };
+    assert!(bench.session.on_due(Due::Ask, &bench.connection).is_none());
+    // Whoever says so in its place gains nothing by it.
+    let early = bench.sealed(2, 3.5);
+    assert!(bench.open(early).is_some(), "the session holds until there is another");
+    let due = bench.session.due().await;
+    let news = bench.session.on_due(due, &bench.connection);
+    assert!(matches!(news, Some(SessionMail::Open { .. })), "{news:?}");
 }
 
 #[tokio::test]
@@ -287,4 +404,12 @@ async fn a_confined_device_has_no_session_until_it_is_let_go() {
     let due = bench.session.due().await;
     let news = bench.session.on_due(due, connection);
     assert!(matches!(news, Some(SessionMail::Open { .. })), "{news:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_was_let_go_while_no_path_was_up_is_asked_when_it_is_back() {
+    let mut bench = Bench::new().await;
+    bench.session.confine(true, None);
+    let news = bench.prove().await;
+    assert!(matches!(news, SessionMail::Open { .. }), "{news:?}");
 }

@@ -80,3 +80,18 @@ async fn full_commands_do_not_stop_values() {
     let expected: Vec<_> = (0..60).map(|key| format!("alarm{key}")).collect();
     assert_eq!(named, expected, "none is lost and none overtakes another");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_in_the_open_counts_for_a_plain_device_and_for_no_sealed_one() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let counts = |letters: Vec<TwinMail>| {
+        letters.iter().filter(|l| value(l).is_some() || matches!(l, TwinMail::Alive)).count()
+    };
+    for mood in [Mood::Sends(SECOND), Mood::Nods(SECOND)] {
+        let mut plain = rig(Setup::of(mood));
+        assert!(counts(plain.letters_for(SECOND * 10).await) >= 8, "{mood:?}");
+        // Neither values nor the word that the old ones still hold, which anybody can say.
+        let mut sealed = rig(Setup { native: true, ..Setup::of(mood) });
+        assert_eq!(counts(sealed.letters_for(SECOND * 10).await), 0, "{mood:?}");
+    }
+}

@@ -44,6 +44,8 @@ impl Clock for TokioClock {
 pub(super) enum Mood {
     /// Sends a frame so often, each with the next sequence number.
     Sends(Duration),
+    /// Says so often that its last values still hold.
+    Nods(Duration),
     /// Sends durable frames as fast as they are taken, at most a thousand a second.
     Pours,
     /// Takes the connection and says nothing.
@@ -119,6 +121,14 @@ impl Device {
                         () = tokio::time::sleep(every) => {}
                     }
                     LinkEvent::Frame(frame(self.sent.load(SeqCst)))
+                }
+                Mood::Nods(every) => {
+                    tokio::select! {
+                        biased;
+                        _ = mood.changed() => continue,
+                        () = tokio::time::sleep(every) => {}
+                    }
+                    LinkEvent::Alive
                 }
                 Mood::Pours => {
                     // Time goes on, so that a line that never holds back fails a test and not its
@@ -275,6 +285,7 @@ pub(super) struct Rig {
     pub(super) mailbox: Mailbox,
     pub(super) confirmed: Arc<Confirmed>,
     pub(super) panics: Arc<AtomicU64>,
+    pub(super) confiner: Confiner,
     pub(super) clock: Arc<TokioClock>,
     inbox: Inbox,
     openers: [Opener; 2],
@@ -287,6 +298,8 @@ pub(super) struct Setup {
     /// Its mood on a second path.
     pub(super) radio: Option<Mood>,
     pub(super) durable: bool,
+    /// Whether it speaks in sealed envelopes only.
+    pub(super) native: bool,
     pub(super) lanes: LaneLimits,
     pub(super) gate: Option<Arc<dyn SendGate>>,
     pub(super) permits: Option<Arc<dyn PathPermit>>,
@@ -298,6 +311,7 @@ impl Setup {
             mood,
             radio: None,
             durable: false,
+            native: false,
             lanes: LaneLimits::default(),
             gate: None,
             permits: None,
@@ -314,10 +328,11 @@ fn devices(setups: &[Setup]) -> Vec<Arc<DeviceSpec>> {
         .to_owned();
     for (i, setup) in setups.iter().enumerate() {
         let delivery = if setup.durable { "delivery = \"durable\"\n" } else { "" };
+        let identity = if setup.native { "identity = \"native\"\n" } else { "" };
         let radio = setup.radio.map_or(String::new(), |_| format!("[device.d{i}.radio]\n"));
         write!(
             text,
-            "[device.d{i}]\ntype = \"gauge\"\nzone = \"field\"\nmode = \"physical\"\n{delivery}\
+            "[device.d{i}]\ntype = \"gauge\"\nzone = \"field\"\nmode = \"physical\"\n{delivery}{identity}\
              [device.d{i}.wire]\n{radio}"
         )
         .unwrap();
@@ -355,6 +370,7 @@ pub(super) fn rigs(setups: Vec<Setup>) -> Vec<Rig> {
         let (orders, orders_in) = mpsc::channel(32);
         let confirmed = Arc::new(Confirmed::default());
         let panics = Arc::new(AtomicU64::new(0));
+        let (confiner, confinement) = Confiner::new();
         let line = Line {
             points: spec.kind.points.as_slice().into(),
             paths: spec.paths.clone(),
@@ -363,7 +379,7 @@ pub(super) fn rigs(setups: Vec<Setup>) -> Vec<Rig> {
             clock: clock.clone(),
             zone: "field".into(),
             orders: orders_in,
-            confinement: Confiner::new().1,
+            confinement,
             trust: None,
             revoked: None,
             permits: setup.permits,
@@ -380,6 +396,7 @@ pub(super) fn rigs(setups: Vec<Setup>) -> Vec<Rig> {
             mailbox,
             confirmed,
             panics,
+            confiner,
             inbox,
             openers: [urgent.1, values.1],
             clock: Arc::clone(&clock),

@@ -9,13 +9,18 @@ fn confine(rig: &mut Rig) -> Effects {
     rig.tell(TwinMail::Quarantine { key: None, reason: EVIDENCE.to_owned() })
 }
 
-fn shadowed() -> Rig {
+fn with_safe_state() -> Rig {
     let mut rig = Rig::new("physical");
     let mut device = rig.plan.device.as_ref().clone();
     let mut kind = device.kind.as_ref().clone();
     kind.points[1].safe = Some(0.0);
     device.kind = Arc::new(kind);
     rig.plan.device = Arc::new(device);
+    rig
+}
+
+fn shadowed() -> Rig {
+    let mut rig = with_safe_state();
     rig.up();
     rig.values(1, 12.0);
     assert_eq!(rig.state().0, TwinState::Shadowed);
@@ -91,11 +96,12 @@ fn it_survives_the_process_and_ends_with_its_release() {
     let mut rig = shadowed();
     confine(&mut rig);
     let saved = rig.core.vital(&rig.plan).to_bytes();
-    let mut next = Rig::new("physical");
+    let mut next = with_safe_state();
     let mut effects = Effects::new();
     let vital = Vital::from_bytes(&saved).expect("of this version");
     next.core.restore(&next.plan, vital, next.now, &mut effects);
-    assert!(effects.iter().any(|e| matches!(e, Effect::Confine { .. })), "{effects:?}");
+    let safe = effects.iter().any(|e| matches!(e, Effect::Confine { safe } if !safe.is_empty()));
+    assert!(safe, "{effects:?}");
     next.up();
     next.values(1, 12.0);
     assert_eq!(next.state().0, TwinState::Quarantined);
