@@ -11,16 +11,7 @@ use plantwin_model::{
     file::{Catalog, ReadOptions, read_plant},
 };
 
-static WIRE: ProtocolSchema = ProtocolSchema {
-    name: "wire",
-    settings: &[],
-    point_settings: &[],
-    needs_addr: false,
-    datagrams: false,
-    acknowledges: false,
-    validate: |_| Vec::new(),
-    addresses: |_, _| Vec::new(),
-};
+static WIRE: ProtocolSchema = ProtocolSchema::bare("wire");
 
 const DEVICES: usize = 10_000;
 const GRANTS: usize = 200;
@@ -69,7 +60,7 @@ fn plant() -> Arc<PlantSpec> {
     let schemas = [&WIRE];
     let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
     let checked = read_plant("bench.toml", &text, &catalog, &ReadOptions::default());
-    Arc::new(checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics.first())))
+    Arc::new(checked.into_plant().unwrap())
 }
 
 fn decisions(c: &mut Criterion) {

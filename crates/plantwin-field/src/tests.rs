@@ -64,21 +64,12 @@ at = "500ms"
 fault = { on = "cart1", kind = "silent", path = "wire", for = "100ms" }
 "#;
 
-static WIRE: ProtocolSchema = ProtocolSchema {
-    name: "wire",
-    settings: &[],
-    point_settings: &[],
-    needs_addr: false,
-    datagrams: false,
-    acknowledges: false,
-    validate: |_| Vec::new(),
-    addresses: |_, _| Vec::new(),
-};
+static WIRE: ProtocolSchema = ProtocolSchema::bare("wire");
 
 fn cart() -> PlantSpec {
     let catalog = Catalog { protocols: &[&WIRE], ..Catalog::default() };
     let checked = read_plant("cart.toml", CART, &catalog, &ReadOptions::default());
-    checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics))
+    checked.into_plant().unwrap()
 }
 
 fn pacer(step: Duration) -> (Pacer, Arc<ManualClock>, Arc<StepStats>) {

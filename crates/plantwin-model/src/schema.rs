@@ -32,6 +32,24 @@ pub struct ProtocolSchema {
     pub addresses: fn(device: &str, path: &PathSpec) -> Vec<String>,
 }
 
+impl ProtocolSchema {
+    /// A protocol over a stream with nothing to be set, whose devices are known by their names:
+    /// for one that is new, and to write down only what is different,
+    /// `ProtocolSchema { datagrams: true, ..ProtocolSchema::bare("smoke") }`.
+    pub const fn bare(name: &'static str) -> Self {
+        Self {
+            name,
+            settings: &[],
+            point_settings: &[],
+            needs_addr: false,
+            datagrams: false,
+            acknowledges: false,
+            validate: |_| Vec::new(),
+            addresses: |_, _| Vec::new(),
+        }
+    }
+}
+
 /// One key.
 #[derive(Debug)]
 pub struct SettingSchema {

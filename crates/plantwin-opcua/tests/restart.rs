@@ -47,7 +47,7 @@ fn plant(address: SocketAddr, more: &str) -> PlantSpec {
     let schemas = registry.schemas();
     let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
     let checked = read_plant("restart.toml", &text, &catalog, &ReadOptions::default());
-    checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics))
+    checked.into_plant().unwrap()
 }
 
 /// A free port of the loopback.

@@ -12,18 +12,9 @@ use plantwin_model::{
 };
 use plantwin_physics::{PlantSim, Predictor, compile};
 
-const MQTT: ProtocolSchema = ProtocolSchema {
-    name: "mqtt",
-    settings: &[],
-    point_settings: &[],
-    needs_addr: false,
-    validate: |_| Vec::new(),
-    addresses: |_, _| Vec::new(),
-    datagrams: false,
-    acknowledges: false,
-};
-const COAP: ProtocolSchema = ProtocolSchema { name: "coap", ..MQTT };
-const OPCUA: ProtocolSchema = ProtocolSchema { name: "opcua", ..MQTT };
+const MQTT: ProtocolSchema = ProtocolSchema::bare("mqtt");
+const COAP: ProtocolSchema = ProtocolSchema::bare("coap");
+const OPCUA: ProtocolSchema = ProtocolSchema::bare("opcua");
 
 struct Twins;
 
@@ -46,7 +37,7 @@ fn plant(text: &str) -> PlantSpec {
     let catalog =
         Catalog { protocols: &[&MQTT, &COAP, &OPCUA], types: &Twins, energy_profiles: &[] };
     let checked = read_plant("bench.toml", text, &catalog, &ReadOptions::default());
-    checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics))
+    checked.into_plant().unwrap()
 }
 
 /// One computed point: the reactor's dT/dt, nothing else.

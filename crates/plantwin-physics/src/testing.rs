@@ -8,20 +8,8 @@ use plantwin_model::{
 };
 
 /// Protocols as far as the plants here use them: by name alone.
-const PROTOCOLS: &[&ProtocolSchema] = &[&schema("mqtt"), &schema("coap"), &schema("opcua")];
-
-const fn schema(name: &'static str) -> ProtocolSchema {
-    ProtocolSchema {
-        name,
-        settings: &[],
-        point_settings: &[],
-        needs_addr: false,
-        datagrams: false,
-        acknowledges: false,
-        validate: |_| Vec::new(),
-        addresses: |_, _| Vec::new(),
-    }
-}
+const PROTOCOLS: &[&ProtocolSchema] =
+    &[&ProtocolSchema::bare("mqtt"), &ProtocolSchema::bare("coap"), &ProtocolSchema::bare("opcua")];
 
 /// The types of `twins/`, with texts replaced.
 struct Twins<'r>(&'r [(&'r str, &'r str)]);

@@ -47,16 +47,7 @@ const DEVICES: usize = 8;
 /// Values between two that cross the alarm's limit, and back.
 const CROSS_EVERY: Duration = Duration::from_millis(500);
 
-static FLOOD: ProtocolSchema = ProtocolSchema {
-    name: "flood",
-    settings: &[],
-    point_settings: &[],
-    needs_addr: false,
-    datagrams: false,
-    acknowledges: false,
-    validate: |_| Vec::new(),
-    addresses: |_, _| Vec::new(),
-};
+static FLOOD: ProtocolSchema = ProtocolSchema::bare("flood");
 
 /// A protocol whose devices never stop talking.
 struct Flood(Arc<AtomicU64>);
@@ -211,7 +202,7 @@ fn main() {
     let schemas = registry.schemas();
     let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
     let checked = read_plant("overload.toml", &text, &catalog, &ReadOptions::default());
-    let plant = Arc::new(checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics)));
+    let plant = Arc::new(checked.into_plant().unwrap());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
     let store = Arc::new(Clocked {
         inner: MemoryStore::new(),

@@ -21,10 +21,7 @@
 //! };
 //! use plantwin_twin::{Effects, FrameMail, LinkUpMail, TwinCore, TwinMail, TwinPlan};
 //! use plantwin_watch::AlarmPlan;
-//! # static WIRE: plantwin_model::ProtocolSchema = plantwin_model::ProtocolSchema {
-//! #     name: "wire", settings: &[], point_settings: &[], needs_addr: false, datagrams: false, acknowledges: false,
-//! #     validate: |_| Vec::new(), addresses: |_, _| Vec::new(),
-//! # };
+//! # static WIRE: plantwin_model::ProtocolSchema = plantwin_model::ProtocolSchema::bare("wire");
 //!
 //! let text = r#"
 //! [plant]
@@ -43,7 +40,7 @@
 //! "#;
 //! let schemas = [&WIRE];
 //! let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
-//! let plant = read_plant("demo.toml", text, &catalog, &ReadOptions::default()).plant.unwrap();
+//! let plant = read_plant("demo.toml", text, &catalog, &ReadOptions::default()).into_plant().unwrap();
 //! let device = plant.devices[0].clone();
 //! let plan = TwinPlan {
 //!     zone: plant.zones[0].id.clone(),

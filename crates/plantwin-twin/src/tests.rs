@@ -65,18 +65,12 @@ addr = "127.0.0.1:9"
 "#;
 
 static WIRE: plantwin_model::ProtocolSchema = plantwin_model::ProtocolSchema {
-    name: "wire",
     settings: &[plantwin_model::SettingSchema {
         key: "addr",
         kind: plantwin_model::SettingKind::Text,
         help: "where",
     }],
-    point_settings: &[],
-    needs_addr: false,
-    datagrams: false,
-    acknowledges: false,
-    validate: |_| Vec::new(),
-    addresses: |_, _| Vec::new(),
+    ..plantwin_model::ProtocolSchema::bare("wire")
 };
 
 /// The plan of the one twin of [`TANK`].
@@ -85,7 +79,7 @@ pub(crate) fn plan(mode: &str) -> TwinPlan {
     let catalog = Catalog { protocols: &[&WIRE], ..Catalog::default() };
     let options = ReadOptions { simulate: Simulate::AsWritten, ..ReadOptions::default() };
     let checked = read_plant("bench.toml", &text, &catalog, &options);
-    let plant = checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
+    let plant = checked.into_plant().unwrap();
     let device = plant.devices[0].clone();
     TwinPlan {
         zone: plant.zones[0].id.clone(),

@@ -90,7 +90,7 @@ fn read(file: &Path) -> PlantSpec {
     let text = std::fs::read_to_string(file).expect("a plant file");
     let catalog = Catalog { protocols: &[Coap.schema()], ..Catalog::default() };
     let checked = read_plant("trust.toml", &text, &catalog, &ReadOptions::default());
-    checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics))
+    checked.into_plant().unwrap()
 }
 
 async fn play(mut port: DevicePort, mut native: NativeDevice, clock: &dyn Clock, told: &Strings) {

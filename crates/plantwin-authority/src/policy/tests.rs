@@ -10,21 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const fn wire(name: &'static str) -> ProtocolSchema {
-    ProtocolSchema {
-        name,
-        settings: &[],
-        point_settings: &[],
-        needs_addr: false,
-        datagrams: false,
-        acknowledges: false,
-        validate: |_| Vec::new(),
-        addresses: |_, _| Vec::new(),
-    }
-}
-
-static WIRE: ProtocolSchema = wire("wire");
-static RADIO: ProtocolSchema = wire("radio");
+static WIRE: ProtocolSchema = ProtocolSchema::bare("wire");
+static RADIO: ProtocolSchema = ProtocolSchema::bare("radio");
 
 const PLANT: &str = r#"
 [plant]
@@ -74,7 +61,7 @@ fn plant(more: &str) -> Arc<PlantSpec> {
     let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
     let text = format!("{PLANT}{more}");
     let checked = read_plant("p.toml", &text, &catalog, &ReadOptions::default());
-    Arc::new(checked.plant.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics)))
+    Arc::new(checked.into_plant().unwrap())
 }
 
 const ALICE: &str = "[policy.user.alice]\nrole = \"operator\"\nuid = 1\n";

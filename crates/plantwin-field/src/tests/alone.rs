@@ -105,7 +105,7 @@ fn native(hub: Option<&str>) -> PlantSpec {
     }
     let catalog = Catalog { protocols: &[&WIRE], ..Catalog::default() };
     let checked = read_plant("cart.toml", &text, &catalog, &ReadOptions::default());
-    checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics))
+    checked.into_plant().unwrap()
 }
 
 fn request(plant: PlantSpec, wire: &Wire) -> FieldRequest {

@@ -141,6 +141,13 @@ pub struct Checked {
     pub sources: Sources,
 }
 
+impl Checked {
+    /// The plant, or all that is wrong with its file.
+    pub fn into_plant(self) -> Result<PlantSpec, Vec<Diagnostic>> {
+        self.plant.ok_or(self.diagnostics)
+    }
+}
+
 /// A twin file, read.
 #[derive(Clone, Debug)]
 pub struct CheckedType {

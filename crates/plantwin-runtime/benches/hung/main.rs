@@ -136,7 +136,7 @@ fn plant(ports: &[String]) -> PlantSpec {
     let schemas = registry.schemas();
     let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
     let checked = read_plant("hung.toml", &text, &catalog, &ReadOptions::default());
-    checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics.first()))
+    checked.into_plant().unwrap()
 }
 
 /// The plant under test, its devices, and what is seen of both.

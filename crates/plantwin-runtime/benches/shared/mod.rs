@@ -11,16 +11,7 @@ use plantwin_runtime::{Colony, ColonyRequest, Place, Restored, TwinHandle};
 use plantwin_seal::{Lane, Secret};
 use plantwin_twin::{Drill, FrameMail, LinkUpMail, Mail, TwinMail};
 
-static WIRE: ProtocolSchema = ProtocolSchema {
-    name: "wire",
-    settings: &[],
-    point_settings: &[],
-    needs_addr: false,
-    datagrams: false,
-    acknowledges: false,
-    validate: |_| Vec::new(),
-    addresses: |_, _| Vec::new(),
-};
+static WIRE: ProtocolSchema = ProtocolSchema::bare("wire");
 
 const TANK: &str = include_str!("../../../../twins/tank.toml");
 
@@ -40,7 +31,7 @@ pub(crate) fn plant(size: usize) -> PlantSpec {
     let schemas = [&WIRE];
     let catalog = Catalog { protocols: &schemas, types: &Tank, ..Catalog::default() };
     let checked = read_plant("colony.toml", &text, &catalog, &ReadOptions::default());
-    let mut plant = checked.plant.unwrap_or_else(|| panic!("{:?}", checked.diagnostics.first()));
+    let mut plant = checked.into_plant().unwrap();
     let pair = std::mem::take(&mut plant.devices);
     plant.devices = (0..size)
         .map(|i| {

@@ -265,16 +265,7 @@ impl std::fmt::Debug for World<'_> {
 }
 
 fn plant() -> PlantSpec {
-    static WIRE: plantwin_model::ProtocolSchema = plantwin_model::ProtocolSchema {
-        name: "wire",
-        settings: &[],
-        point_settings: &[],
-        needs_addr: false,
-        datagrams: false,
-        acknowledges: false,
-        validate: |_| Vec::new(),
-        addresses: |_, _| Vec::new(),
-    };
+    static WIRE: plantwin_model::ProtocolSchema = plantwin_model::ProtocolSchema::bare("wire");
     let text = r#"
         [plant]
         name = "bench"
@@ -293,7 +284,7 @@ fn plant() -> PlantSpec {
     "#;
     let schemas = [&WIRE];
     let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
-    read_plant("bench.toml", text, &catalog, &ReadOptions::default()).plant.unwrap()
+    read_plant("bench.toml", text, &catalog, &ReadOptions::default()).into_plant().unwrap()
 }
 
 /// Runs a command along `course`, with crashes before the given numbers of steps; `true` if the

@@ -236,16 +236,7 @@ async fn reviving_what_runs_does_not_revive_it_when_it_is_given_up_later() {
     assert_eq!(*family.heard[0][0].lock().unwrap(), vec![1, 2]);
 }
 
-static WIRE: ProtocolSchema = ProtocolSchema {
-    name: "wire",
-    settings: &[],
-    point_settings: &[],
-    needs_addr: false,
-    datagrams: false,
-    acknowledges: false,
-    validate: |_| Vec::new(),
-    addresses: |_, _| Vec::new(),
-};
+static WIRE: ProtocolSchema = ProtocolSchema::bare("wire");
 
 /// Two zones whose devices stand mixed in the file; the second restarts all for one.
 const MIXED: &str = r#"
@@ -280,7 +271,7 @@ async fn a_plants_devices_sit_in_their_zones_in_file_order() {
     let schemas = [&WIRE];
     let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
     let read = read_plant("mixed.toml", MIXED, &catalog, &ReadOptions::default());
-    let mut plant = read.plant.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
+    let mut plant = read.into_plant().unwrap();
     plant.zones[1].supervision = Some(supervision(RestartStrategy::OneForAll, 5));
     let (_, places) = Guardian::of(&plant);
     let (mut wards, mut events) = (vec![], vec![]);

@@ -20,16 +20,7 @@ const WIRE: &str = "wire";
 const RADIO: &str = "radio";
 
 const fn schema(name: &'static str) -> ProtocolSchema {
-    ProtocolSchema {
-        name,
-        settings: &[],
-        point_settings: &[],
-        needs_addr: false,
-        datagrams: false,
-        acknowledges: true,
-        validate: |_| Vec::new(),
-        addresses: |_, _| Vec::new(),
-    }
+    ProtocolSchema { acknowledges: true, ..ProtocolSchema::bare(name) }
 }
 
 static SCHEMAS: [ProtocolSchema; 2] = [schema(WIRE), schema(RADIO)];

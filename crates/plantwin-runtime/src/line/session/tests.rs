@@ -18,16 +18,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-static WIRE: ProtocolSchema = ProtocolSchema {
-    name: "wire",
-    settings: &[],
-    point_settings: &[],
-    needs_addr: false,
-    datagrams: false,
-    acknowledges: false,
-    validate: |_| Vec::new(),
-    addresses: |_, _| Vec::new(),
-};
+static WIRE: ProtocolSchema = ProtocolSchema::bare("wire");
 
 const PLANT: &str = r#"
 [plant]
@@ -93,7 +84,7 @@ impl Bench {
         let told: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let catalog = Catalog { protocols: &[&WIRE], ..Catalog::default() };
         let read = read_plant("p.toml", PLANT, &catalog, &ReadOptions::default());
-        let plant = read.plant.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
+        let plant = read.into_plant().unwrap();
         let spec = plant.devices[0].clone();
         let zone = plant.zones[0].id.clone();
         let trust = Trust::in_memory(Arc::clone(&told), Arc::new(NoAudit)).await.unwrap();

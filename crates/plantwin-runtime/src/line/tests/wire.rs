@@ -202,16 +202,7 @@ impl Control for WireControl {
 struct Wire(&'static ProtocolSchema, BTreeMap<String, Arc<Device>>);
 
 const fn schema(name: &'static str) -> ProtocolSchema {
-    ProtocolSchema {
-        name,
-        settings: &[],
-        point_settings: &[],
-        needs_addr: false,
-        datagrams: false,
-        acknowledges: true,
-        validate: |_| Vec::new(),
-        addresses: |_, _| Vec::new(),
-    }
+    ProtocolSchema { acknowledges: true, ..ProtocolSchema::bare(name) }
 }
 
 static WIRE: ProtocolSchema = schema("wire");
@@ -340,7 +331,7 @@ fn devices(setups: &[Setup]) -> Vec<Arc<DeviceSpec>> {
     let schemas = [&WIRE, &RADIO];
     let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
     let read = read_plant("p.toml", &text, &catalog, &ReadOptions::default());
-    read.plant.unwrap_or_else(|| panic!("{:?}", read.diagnostics)).devices
+    read.into_plant().unwrap().devices
 }
 
 /// Rigs of one plant, not started.
