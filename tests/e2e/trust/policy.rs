@@ -81,3 +81,49 @@ fn a_reloaded_policy_holds_at_once_and_a_file_with_errors_is_refused() {
     let done = write();
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
 }
+
+/// A file of this content that its owner alone may read.
+fn private(path: &Path, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, text).expect("a temporary folder can be written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    path.display().to_string()
+}
+
+#[test]
+fn five_wrong_passphrases_lock_a_user_out_and_say_no_more_than_an_unknown_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let good = private(&folder.path().join("good.txt"), "three blind herons wade");
+    let bad = private(&folder.path().join("bad.txt"), "three blind herons fly");
+    let hash = run_to_end(folder.path(), &["policy", "passphrase", "--file", &good]);
+    assert_eq!(hash.status.code(), Some(0), "{}", stderr(&hash));
+    // As it stands in a plant file.
+    let line = stdout(&hash);
+    let user = |name: &str| format!("[policy.user.{name}]\nrole = \"engineer\"\n{line}");
+    let (alice, bob) = (user("alice"), user("bob"));
+    let file = folder.path().join("lamp.toml");
+    let look = "[[policy.grant]]\nwho = \"viewer\"\naction = \"read\"\non = \"*\"\n";
+    fs::write(&file, format!("{PLANT}{look}{alice}{bob}")).expect("a plant file");
+    let plant = Plant::run(&file, &[]);
+    plant.wait_twin("lamp1", "shadow its device", is_shadowed);
+    let write = |name: &str, passphrase: &str| {
+        plant.call(&["command", "lamp1.power=40", "--as", name, "--as-passphrase-file", passphrase])
+    };
+    let done = write("alice", &good);
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+
+    let stranger = stderr(&write("mallory", &good));
+    for _ in 0..5 {
+        let wrong = write("alice", &bad);
+        assert_eq!(wrong.status.code(), Some(77), "{}", stderr(&wrong));
+        assert_eq!(stderr(&wrong), stranger.replace("mallory", "alice"));
+    }
+    let locked = write("alice", &good);
+    assert_eq!(locked.status.code(), Some(77), "{}", stderr(&locked));
+    assert!(stderr(&locked).contains("try again in a minute"), "{}", stderr(&locked));
+    let other = write("bob", &good);
+    assert_eq!(other.status.code(), Some(0), "only she is locked out: {}", stderr(&other));
+    let data = plant.data.display().to_string();
+    let said = stdout(&run_to_end(folder.path(), &["audit", "show", &data]));
+    assert_eq!(said.matches("wrong passphrase").count(), 6, "five, and the lock-out: {said}");
+}
