@@ -12,7 +12,7 @@ use plantwin_model::{AlarmView, DeviceId, Timestamp};
 use plantwin_store::{LogKind, LogRecord, Store, StoreError};
 
 use crate::{
-    commands::{CommandStep, REMEMBERED, open_keys},
+    commands::{CommandStep, REMEMBERED, condensed, open_keys},
     station::AlarmRecord,
 };
 
@@ -114,6 +114,7 @@ impl History {
             kept.insert(step.key());
         }
         steps.retain(|step| kept.contains(&step.key()));
+        *steps = condensed(std::mem::take(steps));
         if 2 * (steps.len() + alarms.len()) as u64 > self.records {
             return Ok(());
         }

@@ -174,7 +174,7 @@ impl CommandDesk {
         let kind = match &step {
             CommandStep::Intent(_) => StepKind::Intent,
             CommandStep::Sent { .. } => StepKind::Sent,
-            CommandStep::Outcome { .. } => StepKind::Outcome,
+            CommandStep::Outcome { .. } | CommandStep::Done { .. } => StepKind::Outcome,
         };
         let Some(keeper) = &self.keeper else {
             self.run(|core, now, out| core.kept(key, kind, Ok(()), now, out));

@@ -22,6 +22,6 @@ mod step;
 mod tests;
 
 pub(crate) use desk::{CommandDesk, Gate};
-pub(crate) use recover::open_keys;
+pub(crate) use recover::{condensed, open_keys};
 pub(crate) use state::{Ask, Commands, Output, PointSeen, REMEMBERED};
 pub(crate) use step::{CommandStep, Intent};

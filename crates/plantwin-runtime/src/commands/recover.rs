@@ -11,18 +11,11 @@ use super::{CommandStep, Commands, Intent, Output, state::Target};
 struct Story {
     intent: Intent,
     sent: Option<Timestamp>,
-    outcome: Option<Outcome>,
+    outcome: Option<(Outcome, Timestamp)>,
 }
 
-/// Replays the journal into `commands`. Returns how many steps belong to a command whose intent
-/// is not there (the log was pruned or damaged).
-pub(crate) fn recover<R>(
-    commands: &mut Commands<R>,
-    plant: &PlantSpec,
-    steps: impl IntoIterator<Item = CommandStep>,
-    now: Timestamp,
-    out: &mut Vec<Output<R>>,
-) -> usize {
+/// Commands in the order of their intents, and how many steps belong to none of them.
+fn stories(steps: impl IntoIterator<Item = CommandStep>) -> (BTreeMap<usize, Story>, usize) {
     let mut stories: BTreeMap<usize, Story> = BTreeMap::new();
     let mut places: HashMap<CommandKey, usize> = HashMap::new();
     let mut orphans = 0;
@@ -34,8 +27,14 @@ pub(crate) fn recover<R>(
                 places.insert(key, place);
                 stories.insert(place, Story { intent, sent: None, outcome: None });
             }
+            (CommandStep::Done { intent, sent, outcome, at }, None) => {
+                places.insert(key, place);
+                stories.insert(place, Story { intent, sent, outcome: Some((outcome, at)) });
+            }
             (CommandStep::Sent { at, .. }, Some(story)) => story.sent = Some(at),
-            (CommandStep::Outcome { outcome, .. }, Some(story)) => story.outcome = Some(outcome),
+            (CommandStep::Outcome { outcome, at, .. }, Some(story)) => {
+                story.outcome = Some((outcome, at));
+            }
             // One that was told to have failed lay on the disk all the same, and its key was used
             // again.
             (CommandStep::Intent(intent), Some(story))
@@ -43,15 +42,43 @@ pub(crate) fn recover<R>(
             {
                 story.intent = intent;
             }
-            // An intent that is repeated by a checkpoint of the log says nothing new.
-            (CommandStep::Intent(_), Some(_)) => {}
+            // What is repeated says nothing new.
+            (CommandStep::Intent(_) | CommandStep::Done { .. }, Some(_)) => {}
             (_, None) => orphans += 1,
         }
     }
+    (stories, orphans)
+}
+
+/// The same commands in as few steps as say the same.
+pub(crate) fn condensed(steps: Vec<CommandStep>) -> Vec<CommandStep> {
+    let mut out = Vec::new();
+    for Story { intent, sent, outcome } in stories(steps).0.into_values() {
+        if let Some((outcome, at)) = outcome {
+            out.push(CommandStep::Done { intent, sent, outcome, at });
+            continue;
+        }
+        let key = intent.key;
+        out.push(CommandStep::Intent(intent));
+        out.extend(sent.map(|at| CommandStep::Sent { key, at }));
+    }
+    out
+}
+
+/// Replays the journal into `commands`. Returns how many steps belong to a command whose intent
+/// is not there (the log was pruned or damaged).
+pub(crate) fn recover<R>(
+    commands: &mut Commands<R>,
+    plant: &PlantSpec,
+    steps: impl IntoIterator<Item = CommandStep>,
+    now: Timestamp,
+    out: &mut Vec<Output<R>>,
+) -> usize {
+    let (stories, orphans) = stories(steps);
     for story in stories.into_values() {
         let target = target(plant, &story.intent);
         match story.outcome {
-            Some(outcome) => {
+            Some((outcome, _)) => {
                 let written = target.as_ref().filter(|_| story.sent.is_some());
                 let written = written.map(|(device, writes, _)| (*device, writes.as_slice()));
                 commands.recall(story.intent, outcome, written);
@@ -69,6 +96,7 @@ pub(crate) fn open_keys(steps: &[CommandStep]) -> HashSet<CommandKey> {
         match step {
             CommandStep::Intent(intent) => drop(open.insert(intent.key)),
             CommandStep::Outcome { key, .. } => drop(open.remove(key)),
+            CommandStep::Done { intent, .. } => drop(open.remove(&intent.key)),
             CommandStep::Sent { .. } => {}
         }
     }

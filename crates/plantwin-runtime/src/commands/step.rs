@@ -26,6 +26,17 @@ pub(crate) enum CommandStep {
         /// When.
         at: Timestamp,
     },
+    /// All steps of a command that has an outcome, where the journal repeats itself.
+    Done {
+        /// What was accepted.
+        intent: Intent,
+        /// When it was about to leave, if ever.
+        sent: Option<Timestamp>,
+        /// What became of it.
+        outcome: Outcome,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// A command as it was accepted.
@@ -47,7 +58,7 @@ impl CommandStep {
     /// The command.
     pub(crate) fn key(&self) -> CommandKey {
         match self {
-            Self::Intent(intent) => intent.key,
+            Self::Intent(intent) | Self::Done { intent, .. } => intent.key,
             Self::Sent { key, .. } | Self::Outcome { key, .. } => *key,
         }
     }

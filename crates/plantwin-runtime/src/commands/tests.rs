@@ -134,7 +134,7 @@ impl<'p> World<'p> {
                 let kind = match step {
                     CommandStep::Intent(_) => StepKind::Intent,
                     CommandStep::Sent { .. } => StepKind::Sent,
-                    CommandStep::Outcome { .. } => StepKind::Outcome,
+                    CommandStep::Outcome { .. } | CommandStep::Done { .. } => StepKind::Outcome,
                 };
                 self.todo.push_front(Next::Flush(step.key(), kind));
             }

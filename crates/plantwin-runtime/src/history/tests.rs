@@ -14,6 +14,16 @@ fn append(store: &dyn Store, step: &CommandStep) {
     store.append(LogKind::Command, NOW, &step.to_bytes()).unwrap();
 }
 
+fn intent(n: u128) -> CommandStep {
+    CommandStep::Intent(Intent {
+        key: CommandKey(n),
+        device: "d".into(),
+        writes: vec![("valve".to_owned(), n as f64)],
+        asked: NOW,
+        expires: NOW,
+    })
+}
+
 fn outcome(key: CommandKey, outcome: Outcome) -> CommandStep {
     CommandStep::Outcome { key, outcome, at: NOW }
 }
@@ -24,14 +34,7 @@ fn told(commands: u128) -> MemoryStore {
     let store = MemoryStore::new();
     for n in 0..commands {
         let key = CommandKey(n);
-        let intent = Intent {
-            key,
-            device: "d".into(),
-            writes: vec![("valve".to_owned(), n as f64)],
-            asked: NOW,
-            expires: NOW,
-        };
-        append(&store, &CommandStep::Intent(intent));
+        append(&store, &intent(n));
         append(&store, &CommandStep::Sent { key, at: NOW });
         append(&store, &outcome(key, Outcome::Unknown { reason: "no answer".to_owned() }));
         append(&store, &outcome(key, Outcome::Done));
@@ -45,9 +48,13 @@ fn told(commands: u128) -> MemoryStore {
 
 /// What the log says of each command in the end.
 fn outcomes(store: &dyn Store) -> BTreeMap<CommandKey, Outcome> {
-    let (steps, _) = History::read(store).unwrap().into_parts();
+    said(History::read(store).unwrap().into_parts().0)
+}
+
+fn said(steps: Vec<CommandStep>) -> BTreeMap<CommandKey, Outcome> {
     let last = |step| match step {
         CommandStep::Outcome { key, outcome, .. } => Some((key, outcome)),
+        CommandStep::Done { intent, outcome, .. } => Some((intent.key, outcome)),
         _ => None,
     };
     steps.into_iter().filter_map(last).collect()
@@ -70,10 +77,27 @@ fn a_log_begun_anew_says_the_same_and_is_shorter() {
 }
 
 #[test]
+fn a_command_with_an_outcome_is_repeated_as_one_record_and_an_open_one_step_by_step() {
+    let store = told(10);
+    append(&store, &intent(10));
+    append(&store, &intent(11));
+    append(&store, &CommandStep::Sent { key: CommandKey(11), at: NOW });
+    let before = condensed(History::read(&store).unwrap().into_parts().0);
+    History::read(&store).unwrap().shorten_beyond(LIMIT, &store, NOW).unwrap();
+    let (steps, _) = History::read(&store).unwrap().into_parts();
+    assert_eq!(steps, before);
+    assert_eq!(steps.len(), 10 + 1 + 2);
+    let done = |s: &&CommandStep| matches!(s, CommandStep::Done { sent: Some(NOW), .. });
+    assert_eq!(steps.iter().filter(done).count(), 10);
+    // Nor does it change any more.
+    assert_eq!(condensed(steps.clone()), steps);
+}
+
+#[test]
 fn a_log_that_all_counts_is_left_as_it_is() {
     let store = MemoryStore::new();
     for n in 0..LIMIT as u128 + 5 {
-        append(&store, &outcome(CommandKey(n), Outcome::Done));
+        append(&store, &intent(n));
     }
     let records = History::read(&store).unwrap().records;
     History::read(&store).unwrap().shorten_beyond(LIMIT, &store, NOW).unwrap();
@@ -113,12 +137,7 @@ fn a_repetition_that_was_cut_off_says_nothing_wherever_it_ended() {
             history.take(&record);
             history.into_parts().0
         };
-        let mut last: BTreeMap<CommandKey, Outcome> = BTreeMap::new();
-        for step in found {
-            if let CommandStep::Outcome { key, outcome, .. } = step {
-                last.insert(key, outcome);
-            }
-        }
+        let mut last = said(found);
         assert_eq!(last.remove(&CommandKey(77)), Some(Outcome::Expired));
         assert_eq!(last, expected, "after {written} records");
     }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     record::{self, Body, Mac},
-    segment::{self, HEADER_BYTES},
+    segment::{self, HEADER_BYTES, Scanned},
     writer::Log,
 };
 use crate::{Finding, OpenReport, StoreError, aside, disk::Disk, key::Keys, marks::Marks};
@@ -66,9 +66,16 @@ pub(crate) fn check(
     };
     let promised_first = marks.map(|m| m.log_first.max(1));
     let mut segments = Vec::new();
-    for (i, number) in numbers.iter().enumerate() {
-        let last = i + 1 == numbers.len();
-        segments.extend(reader.segment(*number, promised_first, last, marks)?);
+    for numbers_at_once in numbers.chunks(segment::width()) {
+        let scanned = segment::at_once(numbers_at_once, |number| -> Result<_, StoreError> {
+            let path = segment::path(&dir, *number);
+            let bytes = fs::read(&path).map_err(|e| fail("read", &path, e))?;
+            Ok(Scanned::of(&keys.log, bytes))
+        });
+        for (number, scanned) in numbers_at_once.iter().zip(scanned) {
+            let last = Some(number) == numbers.last();
+            segments.extend(reader.segment(*number, scanned?, promised_first, last, marks)?);
+        }
     }
     let mut next = reader.expected.or(promised_first).unwrap_or(1);
     let mut missing = None;
@@ -109,18 +116,19 @@ impl Reader<'_> {
     fn segment(
         &mut self,
         number: u64,
+        scanned: Scanned,
         promised_first: Option<u64>,
         last: bool,
         marks: Option<&Marks>,
     ) -> Result<Option<Segment>, StoreError> {
         let path = segment::path(&self.dir, number);
-        let bytes = fs::read(&path).map_err(|e| fail("read", &path, e))?;
+        let Scanned { bytes, entries, mut holes } = scanned;
         let named = segment::first_of(&self.keys.log, &bytes);
         let mut pieces = Vec::new();
         let (mut first, mut gaps, mut strays) = (None, Vec::new(), 0_usize);
         let (mut expected, mut last_mac) = (self.expected, self.last_mac);
         let (mut records, mut max_boot) = (0, self.max_boot);
-        let mut holes = segment::scan(&self.keys.log, &bytes, |at, entry| {
+        for (at, entry) in entries {
             let begins = match entry.body {
                 Body::Marker(from) => from,
                 Body::Record(..) => entry.sequence,
@@ -134,7 +142,7 @@ impl Reader<'_> {
             // An older record that turns up again is no part of the log.
             if entry.sequence < want || begins > entry.sequence {
                 strays += entry.len;
-                return;
+                continue;
             }
             if begins > want {
                 gaps.push((want, begins - 1));
@@ -146,7 +154,7 @@ impl Reader<'_> {
             max_boot = max_boot.max(entry.boot);
             expected = Some(entry.sequence + 1);
             last_mac = entry.mac;
-        });
+        }
         (self.expected, self.last_mac, self.max_boot) = (expected, last_mac, max_boot);
         self.records += records;
         let kept = |piece: &Piece| match piece {

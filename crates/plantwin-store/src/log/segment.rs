@@ -4,7 +4,9 @@
 
 use std::{
     fs, io,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread::{self, ScopedJoinHandle},
 };
 
 use plantwin_seal::{Secret, mac};
@@ -57,35 +59,60 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, StoreError> {
     Ok(numbers)
 }
 
-/// Visits all intact records of a segment's bytes, with the offset of each, and returns the
-/// stretches that are none, in order.
-pub(crate) fn scan(
-    secret: &Secret,
-    bytes: &[u8],
-    mut visit: impl FnMut(usize, Entry),
-) -> Vec<(usize, usize)> {
-    let mut holes: Vec<(usize, usize)> = Vec::new();
-    let mut at = HEADER_BYTES.min(bytes.len());
-    if first_of(secret, bytes).is_none() {
-        holes.push((0, at));
-    }
-    while at < bytes.len() {
-        if let Some(entry) = record::parse(secret, &bytes[at..]) {
-            let len = entry.len;
-            visit(at, entry);
-            at += len;
-            continue;
+/// Runs `work` on each of these, as many at a time as there are processors: opening records is
+/// what a start with a long log spends its time on. The results are in order.
+pub(crate) fn at_once<T: Send, R: Send>(
+    items: impl IntoIterator<Item = T>,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    thread::scope(|scope| {
+        let work = &work;
+        let begun: Vec<_> = items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+        let done = begun.into_iter().map(ScopedJoinHandle::join);
+        done.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}
+
+/// How many segments are worth being opened at a time: each takes its length in memory.
+pub(crate) fn width() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get().min(4))
+}
+
+/// A segment's bytes, its intact records with the offset of each, and the stretches that are
+/// none, in order.
+#[derive(Default)]
+pub(crate) struct Scanned {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) entries: Vec<(usize, Entry)>,
+    pub(crate) holes: Vec<(usize, usize)>,
+}
+
+impl Scanned {
+    pub(crate) fn of(secret: &Secret, bytes: Vec<u8>) -> Self {
+        let mut entries = Vec::new();
+        let mut holes: Vec<(usize, usize)> = Vec::new();
+        let mut at = HEADER_BYTES.min(bytes.len());
+        if first_of(secret, &bytes).is_none() {
+            holes.push((0, at));
         }
-        // The next place where a record could begin.
-        let next = bytes[at + 1..]
-            .windows(MAGIC.len())
-            .position(|window| window == MAGIC)
-            .map_or(bytes.len(), |skip| at + 1 + skip);
-        match holes.last_mut() {
-            Some(hole) if hole.1 == at => hole.1 = next,
-            _ => holes.push((at, next)),
+        while at < bytes.len() {
+            if let Some(entry) = record::parse(secret, &bytes[at..]) {
+                let len = entry.len;
+                entries.push((at, entry));
+                at += len;
+                continue;
+            }
+            // The next place where a record could begin.
+            let next = bytes[at + 1..]
+                .windows(MAGIC.len())
+                .position(|window| window == MAGIC)
+                .map_or(bytes.len(), |skip| at + 1 + skip);
+            match holes.last_mut() {
+                Some(hole) if hole.1 == at => hole.1 = next,
+                _ => holes.push((at, next)),
+            }
+            at = next;
         }
-        at = next;
+        Self { bytes, entries, holes }
     }
-    holes
 }

@@ -20,7 +20,7 @@ use plantwin_seal::Secret;
 use super::{
     check::Segment,
     record::{self, Body, Mac, OVERHEAD},
-    segment::{self, HEADER_BYTES, SEGMENT_BYTES},
+    segment::{self, HEADER_BYTES, SEGMENT_BYTES, Scanned},
 };
 use crate::{
     LogKind, LogRecord, StoreError,
@@ -228,40 +228,56 @@ impl View {
         from: u64,
         visit: &mut dyn FnMut(LogRecord<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        for (i, (number, first)) in self.segments.iter().enumerate() {
-            let active = i + 1 == self.segments.len();
-            let path = segment::path(&self.dir, *number);
-            let mut bytes = match fs::read(&path) {
-                Ok(bytes) => bytes,
-                // Not written yet, or let go in the meantime.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-                Err(source) => return Err(StoreError::File { action: "read", path, source }),
-            };
-            if active {
-                bytes.truncate(self.safe_len as usize);
-                bytes.extend(&self.pending);
-            }
-            if bytes.is_empty() {
-                continue;
-            }
-            let mut at = HEADER_BYTES;
-            let mut sequence = *first;
-            while at < bytes.len() {
-                let Some(entry) = record::parse(&self.secret, &bytes[at..]) else {
-                    return Err(StoreError::Damaged {
-                        tree: "log".to_owned(),
-                        key: sequence.to_string(),
-                        reason: "it is not what was written",
-                    });
-                };
-                at += entry.len;
-                sequence = entry.sequence + 1;
-                let shown = entry.public().filter(|record| record.sequence >= from);
-                if shown.is_some_and(|record| visit(record).is_break()) {
+        for some in self.segments.chunks(segment::width()) {
+            let scanned = segment::at_once(some, |(number, _)| self.scan(*number));
+            for ((_, first), scanned) in some.iter().zip(scanned) {
+                if show(*first, &scanned?, from, visit)?.is_break() {
                     return Ok(());
                 }
             }
         }
         Ok(())
+    }
+
+    fn scan(&self, number: u64) -> Result<Scanned, StoreError> {
+        let path = segment::path(&self.dir, number);
+        let mut bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            // Not written yet, or let go in the meantime.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(StoreError::File { action: "read", path, source }),
+        };
+        if self.segments.last().is_some_and(|(last, _)| *last == number) {
+            bytes.truncate(self.safe_len as usize);
+            bytes.extend(&self.pending);
+        }
+        Ok(if bytes.is_empty() { Scanned::default() } else { Scanned::of(&self.secret, bytes) })
+    }
+}
+
+/// Shows the records of a segment up to the first that is not what was written.
+fn show(
+    first: u64,
+    scanned: &Scanned,
+    from: u64,
+    visit: &mut dyn FnMut(LogRecord<'_>) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, StoreError> {
+    // The header is for whoever mends the log; a reader wants its records.
+    let hole = scanned.holes.iter().find(|(_, end)| *end > HEADER_BYTES).map(|(at, _)| *at);
+    let mut sequence = first;
+    for (_, entry) in scanned.entries.iter().take_while(|(at, _)| hole.is_none_or(|h| *at < h)) {
+        sequence = entry.sequence + 1;
+        let shown = entry.public().filter(|record| record.sequence >= from);
+        if shown.is_some_and(|record| visit(record).is_break()) {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    match hole {
+        None => Ok(ControlFlow::Continue(())),
+        Some(_) => Err(StoreError::Damaged {
+            tree: "log".to_owned(),
+            key: sequence.to_string(),
+            reason: "it is not what was written",
+        }),
     }
 }
