@@ -280,8 +280,8 @@ impl<'a> Plant<'a> {
     async fn start(protocol: &'a dyn Protocol, kit: Kit, listen: Option<SocketAddr>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
         let mut hub = None;
-        if protocol.start_hub(listen).is_some() {
-            let start = || protocol.start_hub(listen).expect("it had one a moment ago");
+        if protocol.start_hub(listen, Vec::new()).is_some() {
+            let start = || protocol.start_hub(listen, Vec::new()).expect("it had one a moment ago");
             hub = Some(patiently("start the hub", listen, start).await);
         }
         let device = |(ix, path): (usize, &PathSpec)| HostedDevice {

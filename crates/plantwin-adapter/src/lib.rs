@@ -48,12 +48,15 @@ pub trait Protocol: Send + Sync {
     fn host(&self, request: HostRequest) -> BoxFuture<'static, Result<Host, LinkError>>;
 
     /// Starts the server in the middle that devices and links both need (an MQTT broker), if the
-    /// protocol has one, and says where it listens. `None` for protocols without.
+    /// protocol has one, and says where it listens. `None` for protocols without. `guests` are the
+    /// devices that will come to it, played or real: it lets nobody else speak for those that have
+    /// something to prove themselves with.
     fn start_hub(
         &self,
         listen: Option<std::net::SocketAddr>,
+        guests: Vec<HostedDevice>,
     ) -> Option<BoxFuture<'static, Result<Hub, LinkError>>> {
-        let _ = listen;
+        let _ = (listen, guests);
         None
     }
 

@@ -105,7 +105,10 @@ impl Field {
             if !plant.devices.iter().any(|d| d.paths.iter().any(|p| p.protocol == name)) {
                 continue;
             }
-            let Some(start) = protocol.start_hub(listen_address(&plant, name)?) else { continue };
+            let guests = guests(&plant, name);
+            let Some(start) = protocol.start_hub(listen_address(&plant, name)?, guests) else {
+                continue;
+            };
             if alone.is_some() {
                 // Nothing was started yet; empty stands for one that nobody named.
                 hubs.insert(name, plant.listen.get(name).cloned().unwrap_or_default());
@@ -188,6 +191,27 @@ impl Drop for Field {
     }
 }
 
+/// The devices that come to the hub of this protocol.
+fn guests(plant: &PlantSpec, protocol: &str) -> Vec<HostedDevice> {
+    let comes = |path: &PathSpec| path.protocol == protocol && path.text("addr").is_none();
+    let of = |device: &Arc<DeviceSpec>| {
+        let points: Arc<[PointSpec]> = device.kind.points.as_slice().into();
+        let paths: Vec<_> = device.paths.iter().filter(|p| comes(p)).collect();
+        paths.into_iter().map(|path| hosted(device, &points, path)).collect::<Vec<_>>()
+    };
+    plant.devices.iter().flat_map(of).collect()
+}
+
+fn hosted(spec: &DeviceSpec, points: &Arc<[PointSpec]>, path: &PathSpec) -> HostedDevice {
+    HostedDevice {
+        sealed: spec.identity == Identity::Native,
+        device: spec.id.clone(),
+        points: Arc::clone(points),
+        path: path.clone(),
+        period: spec.period,
+    }
+}
+
 fn listen_address(plant: &PlantSpec, protocol: &str) -> Result<Option<SocketAddr>, FieldError> {
     let Some(text) = plant.listen.get(protocol) else { return Ok(None) };
     text.parse()
@@ -264,13 +288,7 @@ async fn start_host(
         .iter()
         .map(|&(ix, rank)| {
             let spec = &plant.devices[ix.index()];
-            HostedDevice {
-                sealed: spec.identity == Identity::Native,
-                device: spec.id.clone(),
-                points: Arc::clone(&points[ix.index()]),
-                path: spec.paths[rank].clone(),
-                period: spec.period,
-            }
+            hosted(spec, &points[ix.index()], &spec.paths[rank])
         })
         .collect();
     let request = HostRequest {

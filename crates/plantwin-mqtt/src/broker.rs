@@ -1,17 +1,22 @@
 //! The embedded broker, so that a plant runs without installing one.
 //!
-//! It keeps everything in memory, persistent sessions and what is queued for them too, and accepts
-//! anonymous clients: it is meant for loopback and test benches. Absent: TLS, users, `$SYS` topics,
-//! anything that survives its process (a plant that needs those names an external broker by
-//! `addr`).
+//! It keeps everything in memory, persistent sessions and what is queued for them too. Who speaks
+//! for a device with a `username` must have its password ([`crate::admission`]); all others come
+//! anonymously. Absent: TLS, `$SYS` topics, anything that survives its process (a plant that needs
+//! those names an external broker by `addr`).
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use mqtt5::broker::{
     BrokerConfig, MqttBroker,
     config::{StorageBackend, StorageConfig},
 };
-use plantwin_adapter::{Hub, LinkError, Tasks};
+use plantwin_adapter::{HostedDevice, Hub, LinkError, Tasks};
+
+use crate::admission::Admission;
 
 /// Largest packet a client may send. Payloads are limited to 64 KiB by the convention; the rest
 /// is room for topics and for answering an oversized payload with a quality instead of a hang-up.
@@ -26,8 +31,12 @@ const MAX_WAITING: usize = 4096;
 const MAX_QUEUED: usize = 10_000;
 const MAX_QUEUED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Starts the broker. `None` = a free port on 127.0.0.1.
-pub(crate) async fn start(listen: Option<SocketAddr>) -> Result<Hub, LinkError> {
+/// Starts the broker for these devices. `None` = a free port on 127.0.0.1.
+pub(crate) async fn start(
+    listen: Option<SocketAddr>,
+    guests: Vec<HostedDevice>,
+) -> Result<Hub, LinkError> {
+    let admission = Admission::of(&guests)?;
     let wanted = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let failed = |cause: String| LinkError::Listen { address: wanted.to_string(), cause };
     // The library reports an address in use as free text; a bind of our own gives the cause and
@@ -49,6 +58,9 @@ pub(crate) async fn start(listen: Option<SocketAddr>) -> Result<Hub, LinkError> 
         ..StorageConfig::default()
     };
     let mut broker = MqttBroker::with_config(config).await.map_err(|e| failed(e.to_string()))?;
+    if !admission.is_empty() {
+        broker = broker.with_auth_provider(Arc::new(admission));
+    }
     let Some(address) = broker.local_addr() else {
         return Err(failed("the broker has no listener".to_owned()));
     };

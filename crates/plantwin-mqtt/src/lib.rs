@@ -97,6 +97,7 @@
 //! Absent: TLS of the embedded broker and users of it, revocation lists, QoS 2, reconnecting of
 //! links (the runtime decides when and where), and any knowledge of sessions or keys.
 
+mod admission;
 mod broker;
 mod cause;
 mod client;
@@ -115,8 +116,8 @@ use std::net::SocketAddr;
 
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{
-    Connection, ForwardContext, Host, HostRequest, Hub, LinkContext, LinkError, Outbound, Protocol,
-    ProtocolSchema,
+    Connection, ForwardContext, Host, HostRequest, HostedDevice, Hub, LinkContext, LinkError,
+    Outbound, Protocol, ProtocolSchema,
 };
 
 /// The MQTT protocol, for the registry.
@@ -139,8 +140,9 @@ impl Protocol for Mqtt {
     fn start_hub(
         &self,
         listen: Option<SocketAddr>,
+        guests: Vec<HostedDevice>,
     ) -> Option<BoxFuture<'static, Result<Hub, LinkError>>> {
-        Some(Box::pin(broker::start(listen)))
+        Some(Box::pin(broker::start(listen, guests)))
     }
 
     fn forward(

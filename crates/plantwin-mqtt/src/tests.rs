@@ -1,5 +1,6 @@
 //! The crate's tests, most of them on real sockets.
 
+mod admission;
 mod config;
 mod conformance;
 mod durable;
@@ -58,7 +59,7 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 async fn hub() -> Hub {
-    within("the hub", Mqtt.start_hub(None).unwrap()).await.unwrap()
+    within("the hub", Mqtt.start_hub(None, Vec::new()).unwrap()).await.unwrap()
 }
 
 async fn try_link(address: SocketAddr, path: PathSpec) -> Result<Connection, LinkError> {

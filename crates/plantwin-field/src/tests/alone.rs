@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{
-    Connection, DeviceMessage, DevicePort, Host, HostRequest, Hub, LinkContext, LinkError,
-    Measurement, Outlet, Protocol, Registry, SystemClock, Tasks, Traffic,
+    Connection, DeviceMessage, DevicePort, Host, HostRequest, HostedDevice, Hub, LinkContext,
+    LinkError, Measurement, Outlet, Protocol, Registry, SystemClock, Tasks, Traffic,
 };
 use plantwin_authority::{
     AuthError,
@@ -42,6 +42,7 @@ impl Protocol for Wire {
     fn start_hub(
         &self,
         _: Option<std::net::SocketAddr>,
+        _: Vec<HostedDevice>,
     ) -> Option<BoxFuture<'static, Result<Hub, LinkError>>> {
         Some(Box::pin(async { Err(LinkError::Closed("somebody started a hub".to_owned())) }))
     }

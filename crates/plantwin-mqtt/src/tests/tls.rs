@@ -1,6 +1,6 @@
 //! TLS, client certificates and passwords at a mosquitto that asks for all of them.
 
-mod authority;
+pub(super) mod authority;
 mod refused;
 
 use std::{fs, path::Path, process::Command, time::Duration};

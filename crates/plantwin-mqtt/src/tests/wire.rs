@@ -227,7 +227,7 @@ async fn a_broker_that_dies_closes_links_and_fails_writes_and_devices_come_back(
 
     let again = async {
         loop {
-            if let Ok(hub) = crate::broker::start(Some(address)).await {
+            if let Ok(hub) = crate::broker::start(Some(address), vec![]).await {
                 return hub;
             }
             tokio::task::yield_now().await;
@@ -252,7 +252,9 @@ async fn a_broker_that_dies_closes_links_and_fails_writes_and_devices_come_back(
 #[tokio::test]
 async fn an_address_in_use_is_named_with_the_cause() {
     let hub = hub().await;
-    let Err(error) = crate::broker::start(Some(hub.address)).await else { panic!("in use") };
+    let Err(error) = crate::broker::start(Some(hub.address), vec![]).await else {
+        panic!("in use")
+    };
     let LinkError::Listen { address, cause } = &error else { panic!("{error:?}") };
     assert_eq!(*address, hub.address.to_string());
     assert!(cause.contains("address already in use"), "{cause}");

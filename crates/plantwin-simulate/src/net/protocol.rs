@@ -6,8 +6,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use plantwin_adapter::{
-    Connection, Control, ForwardContext, Host, HostRequest, Hub, LinkContext, LinkError, Outbound,
-    PointWrite, Protocol, ProtocolSchema, Tasks, Traffic,
+    Connection, Control, ForwardContext, Host, HostRequest, HostedDevice, Hub, LinkContext,
+    LinkError, Outbound, PointWrite, Protocol, ProtocolSchema, Tasks, Traffic,
 };
 use plantwin_model::{Clock, Delivery};
 use tokio::sync::{mpsc, oneshot};
@@ -59,6 +59,7 @@ impl Protocol for SimProtocol {
     fn start_hub(
         &self,
         _: Option<SocketAddr>,
+        _: Vec<HostedDevice>,
     ) -> Option<BoxFuture<'static, Result<Hub, LinkError>>> {
         None
     }

@@ -45,7 +45,7 @@ fn params(name: &str, hosts: &[&str]) -> CertificateParams {
 }
 
 /// Writes a file that only its owner can read.
-pub(super) fn secret(file: &Path, text: &str) {
+pub(in crate::tests) fn secret(file: &Path, text: &str) {
     let mut options = fs::OpenOptions::new();
     let options = options.write(true).create(true).truncate(true).mode(0o600);
     options.open(file).unwrap().write_all(text.as_bytes()).unwrap();

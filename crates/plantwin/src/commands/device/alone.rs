@@ -45,7 +45,7 @@ pub(super) fn alone(
     let device = Arc::make_mut(&mut plant.devices[at]);
     let has_hub = |protocol: &str| {
         // Nothing starts before it is awaited.
-        registry.get(protocol).is_some_and(|p| p.start_hub(None).is_some())
+        registry.get(protocol).is_some_and(|p| p.start_hub(None, Vec::new()).is_some())
     };
     let (mut joined, mut served) = (0, 0);
     for path in &mut device.paths {

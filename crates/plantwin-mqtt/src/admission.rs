@@ -1,0 +1,153 @@
+//! Who may speak for which device at the embedded broker.
+//!
+//! A device whose path names a `username` is spoken for by whoever has its password, and by nobody
+//! else: its topics take no message and no last will of another client. Devices without one are
+//! spoken for by anybody, as they always were. Passwords are read anew for each attempt, so that a
+//! changed one needs no restart, and cross the network in the clear: the broker has no TLS.
+//! Absent: who may listen (without TLS nothing of a plain device is secret), sealed devices' own
+//! proof (their session).
+
+use std::{collections::HashMap, future::Future, net::SocketAddr, path::PathBuf, pin::Pin};
+
+use mqtt5::{
+    MqttError,
+    broker::{AuthProvider, AuthResult},
+    packet::connect::ConnectPacket,
+    protocol::v5::reason_codes::ReasonCode,
+};
+use plantwin_adapter::{HostedDevice, LinkError};
+use plantwin_seal::{constant_time_eq, hash};
+use tokio::time::{Duration, sleep};
+
+use crate::{config::Config, secret};
+
+/// How long a wrong password is left without an answer: guessing takes as long.
+const WRONG: Duration = Duration::from_secs(1);
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The users of a broker, and what is theirs.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    /// Where each user's password is.
+    users: HashMap<String, PathBuf>,
+    /// Whose a topic is.
+    topics: HashMap<String, String>,
+    /// Whose everything below a base topic is; with their last slash.
+    bases: Vec<(String, String)>,
+}
+
+impl Admission {
+    /// Of the devices that come to this broker.
+    ///
+    /// # Errors
+    /// [`LinkError::Settings`]: a user without a password, with two, or two users of one topic.
+    pub(crate) fn of(devices: &[HostedDevice]) -> Result<Self, LinkError> {
+        let mut all = Self::default();
+        for hosted in devices {
+            let (device, points) = (&hosted.device, &hosted.points);
+            // Any address: only names and topics are of interest.
+            let config = Config::read(device, points, &hosted.path, Some("hub:1"), hosted.sealed)?;
+            let Some(login) = config.login else { continue };
+            let wrong = |what: String| LinkError::Settings(format!("{device}: {what}"));
+            let Some(file) = login.password_file else {
+                return Err(wrong(
+                    "`username` at the embedded broker needs a `password_file`".to_owned(),
+                ));
+            };
+            secret::password(&file)?;
+            let known = all.users.insert(login.user.clone(), file.clone());
+            if known.is_some_and(|known| known != file) {
+                let user = &login.user;
+                return Err(wrong(format!("user `{user}` has another `password_file` elsewhere")));
+            }
+            let topics = config.topics;
+            let base = topics.session.strip_suffix("session/").unwrap_or(&topics.session);
+            let own = topics.routes.into_keys().chain(topics.set.into_iter().flatten());
+            for topic in own.filter(|topic| !topic.starts_with(base)) {
+                let known = all.topics.insert(topic.clone(), login.user.clone());
+                if known.is_some_and(|known| known != login.user) {
+                    return Err(wrong(format!("topic `{topic}` belongs to two users")));
+                }
+            }
+            all.bases.push((base.to_owned(), login.user));
+        }
+        Ok(all)
+    }
+
+    /// Whether there is anything to watch over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Whether a client that proved to be this user may publish there.
+    pub(crate) fn may_publish(&self, user: Option<&str>, topic: &str) -> bool {
+        let exact = self.topics.get(topic);
+        let owner = exact.or_else(|| {
+            self.bases.iter().find(|(base, _)| topic.starts_with(base)).map(|(_, user)| user)
+        });
+        owner.is_none_or(|owner| user == Some(owner))
+    }
+
+    /// Who the client is; `None`: not who it says.
+    fn identify(&self, connect: &ConnectPacket) -> Option<AuthResult> {
+        let Some(name) = &connect.username else { return Some(AuthResult::success()) };
+        let file = self.users.get(name)?;
+        let expected = secret::password(file)
+            .map_err(|error| tracing::error!(user = name, "failed to {error}"))
+            .ok()?;
+        let shown = connect.password.as_deref().unwrap_or_default();
+        // Of one length, so that nothing is learnt from how long it takes.
+        let [shown, expected] = [shown, expected.as_bytes()].map(|password| hash(&[password]));
+        constant_time_eq(&shown, &expected).then(|| AuthResult::success_with_user(name.clone()))
+    }
+}
+
+impl AuthProvider for Admission {
+    fn authenticate<'a>(
+        &'a self,
+        connect: &'a ConnectPacket,
+        client: SocketAddr,
+    ) -> Answer<'a, Result<AuthResult, MqttError>> {
+        Box::pin(async move {
+            let Some(result) = self.identify(connect) else {
+                tracing::warn!(%client, "a client of the MQTT broker showed a wrong password");
+                sleep(WRONG).await;
+                return Ok(AuthResult::fail(ReasonCode::BadUsernameOrPassword));
+            };
+            let will = connect.will.as_ref().map(|will| will.topic.as_str());
+            let allowed = will.is_none_or(|to| self.may_publish(result.user_id.as_deref(), to));
+            if !allowed {
+                tracing::warn!(%client, "a client of the MQTT broker left another's last will");
+                return Ok(AuthResult::fail(ReasonCode::NotAuthorized));
+            }
+            Ok(result)
+        })
+    }
+
+    fn authorize_publish<'a>(
+        &'a self,
+        client_id: &str,
+        user_id: Option<&'a str>,
+        topic: &'a str,
+    ) -> Answer<'a, bool> {
+        let allowed = self.may_publish(user_id, topic);
+        if !allowed {
+            tracing::warn!(
+                client_id,
+                topic,
+                "refused what a client published for another's device"
+            );
+        }
+        Box::pin(std::future::ready(allowed))
+    }
+
+    fn authorize_subscribe<'a>(
+        &'a self,
+        _: &str,
+        _: Option<&'a str>,
+        _: &'a str,
+    ) -> Answer<'a, bool> {
+        Box::pin(std::future::ready(true))
+    }
+}
