@@ -13,18 +13,22 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+fn document(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
 #[test]
-fn every_test_that_the_security_document_names_exists() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/security.md");
-    let document = fs::read_to_string(path).expect("docs/security.md");
+fn every_test_that_a_document_names_exists() {
+    let documents = ["docs/security.md", "ARCHITECTURE.md"].map(document).concat();
     let sources = sources();
     let known: BTreeSet<&str> = sources
         .iter()
         .flat_map(|(_, text)| text.split("fn ").skip(1))
         .filter_map(|rest| rest.split(['(', '<']).next())
         .collect();
-    let named: BTreeSet<&str> = named(&document).collect();
-    assert!(named.len() > 50, "only {} tests are named in docs/security.md", named.len());
+    let named: BTreeSet<&str> = named(&documents).collect();
+    assert!(named.len() > 50, "only {} tests are named", named.len());
     let gone: Vec<_> = named.difference(&known).collect();
-    assert!(gone.is_empty(), "docs/security.md names tests that do not exist: {gone:#?}");
+    assert!(gone.is_empty(), "documents name tests that do not exist: {gone:#?}");
 }

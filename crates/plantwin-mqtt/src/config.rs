@@ -37,7 +37,11 @@ pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
             kind: SettingKind::Integer(0, 1),
             help: "quality of service of measurements: 0 or 1 (durable delivery needs 1); default 1",
         },
-        text("username", "user name at the broker; default: none"),
+        text(
+            "username",
+            "user name at the broker; at the embedded broker the one that the device must show, \
+             with its password; default: none",
+        ),
         text(
             "password_file",
             "file with the password at the broker, for its owner alone (chmod 600); without `ca` \

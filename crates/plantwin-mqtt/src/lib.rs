@@ -63,7 +63,8 @@
 //! speak for it. Without `ca` or `pin` not even the broker is known, and a password crosses the
 //! network in the clear. A sealed device needs none of this to be believed, since its envelopes
 //! prove themselves; yet whoever may publish under its topics can hold up or drop what it says, and
-//! claim that it went `offline`. The embedded broker believes everybody who reaches its port.
+//! claim that it went `offline`. The embedded broker asks whoever speaks for a
+//! device with a `username` for its password, and believes everybody about the others.
 //!
 //! Files are read at each connection, relative to the working directory; what is secret must be
 //! closed to others (mode 0600). The dates of certificates are judged by the system's clock, not
@@ -94,7 +95,7 @@
 //! TLS is rustls with ring, below the client library: its own TLS feature, which stays off, pins a
 //! webpki with four advisories (RUSTSEC-2026-0049, -0098, -0099 and -0104).
 //!
-//! Absent: TLS of the embedded broker and users of it, revocation lists, QoS 2, reconnecting of
+//! Absent: TLS of the embedded broker, revocation lists, QoS 2, reconnecting of
 //! links (the runtime decides when and where), and any knowledge of sessions or keys.
 
 mod admission;

@@ -233,7 +233,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
     }
     let orphans = commands.open(&plant, memory.steps, lines);
     if orphans > 0 {
-        warnings.push(format!("{orphans} steps of commands have lost their beginning"));
+        warnings.push(lost_beginnings(orphans));
     }
     if let (Some(status), Some(keeper), Some(target)) = (northbound, &keeper, &plant.northbound) {
         match request.registry.get(target.protocol) {
@@ -333,6 +333,9 @@ impl Memory {
             memory.restored.letters.entry(device).or_default().push(letter);
         }
         history.shorten(store, now)?;
+        if history.orphans > 0 {
+            warnings.push(lost_beginnings(history.orphans));
+        }
         let (steps, alarms) = history.into_parts();
         memory.steps = steps;
         memory.restored.alarms = alarms.into_iter().collect();
@@ -343,4 +346,8 @@ impl Memory {
 /// Whether a device's telemetry is durable.
 pub(crate) fn is_durable(device: &plantwin_model::DeviceSpec) -> bool {
     device.delivery == Delivery::Durable
+}
+
+fn lost_beginnings(steps: usize) -> String {
+    format!("{steps} steps of commands have lost their beginning")
 }

@@ -42,6 +42,8 @@ pub(crate) struct History {
     last: u64,
     /// Records of another version.
     pub(crate) unreadable: u64,
+    /// Steps of commands that lost their beginning, and are dropped for that.
+    pub(crate) orphans: usize,
 }
 
 impl History {
@@ -114,7 +116,9 @@ impl History {
             kept.insert(step.key());
         }
         steps.retain(|step| kept.contains(&step.key()));
-        *steps = condensed(std::mem::take(steps));
+        let (condensed, orphans) = condensed(std::mem::take(steps));
+        *steps = condensed;
+        self.orphans += orphans;
         if 2 * (steps.len() + alarms.len()) as u64 > self.records {
             return Ok(());
         }

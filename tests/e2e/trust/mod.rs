@@ -126,6 +126,12 @@ impl Works {
         self.done(&["audit", "show", "data"])
     }
 
+    /// How often the device was confined for this reason, by the audit trail.
+    fn quarantines(&self, why: &str) -> usize {
+        let told = |l: &&str| l.contains("quarantine") && l.contains("rig") && l.contains(why);
+        self.audit().lines().filter(told).count()
+    }
+
     /// Waits until the device is confined, for this reason, on record.
     fn wait_quarantined(&self, plant: &Plant, why: &str) {
         let confined =
@@ -133,9 +139,7 @@ impl Works {
         let reason = confined["reason"].as_str().unwrap_or_default();
         assert!(reason.contains(why), "{confined}");
         plant.wait_alarm("rig.quarantined", |_| true);
-        let audit = self.audit();
-        let told = |l: &str| l.contains("quarantine") && l.contains("rig") && l.contains(why);
-        assert!(audit.lines().any(told), "{audit}");
+        wait_until(&format!("{why} on record"), || self.quarantines(why) > 0);
         let refused = plant.call(&["command", "rig.zeppelin_valve=1"]);
         assert_ne!(refused.status.code(), Some(0), "a confined device takes no command");
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Output};
 
-use plantwin_tests::{Plant, run_to_end};
+use plantwin_tests::{Plant, run_to_end, wait_until};
 
 use crate::{is_shadowed, stderr, stdout};
 
@@ -124,6 +124,8 @@ fn five_wrong_passphrases_lock_a_user_out_and_say_no_more_than_an_unknown_name()
     let other = write("bob", &good);
     assert_eq!(other.status.code(), Some(0), "only she is locked out: {}", stderr(&other));
     let data = plant.data.display().to_string();
-    let said = stdout(&run_to_end(folder.path(), &["audit", "show", &data]));
-    assert_eq!(said.matches("wrong passphrase").count(), 6, "five, and the lock-out: {said}");
+    wait_until("five wrong passphrases and the lock-out on record", || {
+        let said = stdout(&run_to_end(folder.path(), &["audit", "show", &data]));
+        said.matches("wrong passphrase").count() == 6
+    });
 }

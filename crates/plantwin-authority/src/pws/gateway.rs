@@ -286,6 +286,13 @@ impl Handshake {
         }
     }
 
+    /// The authority has a reason against whoever answers here: the handshake has failed, as if it
+    /// had been found here.
+    pub fn refused(&mut self, error: &AuthError, now: Timestamp) {
+        self.fail(error, now);
+        self.end();
+    }
+
     /// What to send when the authority granted a token.
     ///
     /// # Errors

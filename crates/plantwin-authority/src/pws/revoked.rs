@@ -65,7 +65,8 @@ impl Revoked {
     pub fn adopt(&self, list: Arc<RevocationList>, now: Timestamp) -> Result<(), AuthError> {
         let mut newest = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let known = newest.list.serial;
-        let same = list.serial == known && list.revoked == newest.list.revoked;
+        let same = Arc::ptr_eq(&list, &newest.list)
+            || list.serial == known && list.revoked == newest.list.revoked;
         if list.serial <= known && !same {
             return Err(AuthError::RevocationsOld { got: list.serial, known });
         }

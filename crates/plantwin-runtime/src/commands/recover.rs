@@ -50,10 +50,11 @@ fn stories(steps: impl IntoIterator<Item = CommandStep>) -> (BTreeMap<usize, Sto
     (stories, orphans)
 }
 
-/// The same commands in as few steps as say the same.
-pub(crate) fn condensed(steps: Vec<CommandStep>) -> Vec<CommandStep> {
+/// The same commands in as few steps as say the same, and how many steps belong to none.
+pub(crate) fn condensed(steps: Vec<CommandStep>) -> (Vec<CommandStep>, usize) {
     let mut out = Vec::new();
-    for Story { intent, sent, outcome } in stories(steps).0.into_values() {
+    let (stories, orphans) = stories(steps);
+    for Story { intent, sent, outcome } in stories.into_values() {
         if let Some((outcome, at)) = outcome {
             out.push(CommandStep::Done { intent, sent, outcome, at });
             continue;
@@ -62,7 +63,7 @@ pub(crate) fn condensed(steps: Vec<CommandStep>) -> Vec<CommandStep> {
         out.push(CommandStep::Intent(intent));
         out.extend(sent.map(|at| CommandStep::Sent { key, at }));
     }
-    out
+    (out, orphans)
 }
 
 /// Replays the journal into `commands`. Returns how many steps belong to a command whose intent

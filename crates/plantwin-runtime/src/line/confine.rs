@@ -11,7 +11,8 @@ use tokio::sync::watch;
 pub(crate) struct Confinement {
     /// Whether the device is confined.
     pub(crate) confined: bool,
-    /// What brings it to its safe state: written at once and on each connection to come.
+    /// What brings it to its safe state: written at once, and on each connection to come if the
+    /// device can be told anything without a session.
     pub(crate) safe: Vec<(PointIx, f64)>,
 }
 

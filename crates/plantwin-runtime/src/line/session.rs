@@ -30,7 +30,7 @@ use plantwin_twin::SessionMail;
 use tokio::time::Instant;
 
 pub(super) use evidence::Evidence;
-use proof::{Proof, Refusal, Subject, prove};
+use proof::{ASK_AGAIN, Proof, Refusal, Subject, prove};
 
 use crate::{origin::Origins, trust::Trust};
 
@@ -77,6 +77,8 @@ pub(super) struct DeviceSession {
     proof: Option<Proof>,
     /// Words in a row of the device that it waits for a session.
     waiting: u32,
+    /// When it was asked last.
+    asked: Option<Instant>,
     ask_at: Option<Instant>,
     early: VecDeque<Early>,
     pub(super) evidence: Evidence,
@@ -104,6 +106,7 @@ impl DeviceSession {
             cnf: None,
             proof: None,
             waiting: 0,
+            asked: None,
             ask_at: None,
             early: VecDeque::new(),
             evidence: Evidence::default(),
@@ -183,6 +186,7 @@ impl DeviceSession {
                 clock: Arc::clone(&self.clock),
             };
             self.proof = Some(prove(trust, subject));
+            self.asked = Some(Instant::now());
         }
     }
 
@@ -302,12 +306,13 @@ impl DeviceSession {
     }
 
     /// The device says that it has no session. Where we think there is one, it began anew so fast
-    /// that its connection did not break. Anybody may have said so: until it has proved itself
-    /// again nothing changes.
+    /// that its connection did not break. Anybody may have said so: it costs a handshake in ten
+    /// seconds at the most, and the session holds until there is another.
     fn on_waiting(&mut self) {
         self.waiting = self.waiting.saturating_add(1);
         if self.waiting == FORGOTTEN && self.keys.is_some() && self.proof.is_none() {
-            self.ask_at = Some(Instant::now());
+            let now = Instant::now();
+            self.ask_at = Some(self.asked.map_or(now, |asked| now.max(asked + ASK_AGAIN)));
         }
     }
 

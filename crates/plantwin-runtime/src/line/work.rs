@@ -274,6 +274,8 @@ impl Worker {
             // It may have been anywhere meanwhile, and forgotten what it was told.
             self.on_confinement(&connection);
         } else {
+            // It may have been confined and let go while nobody here listened.
+            self.accused = false;
             self.session.begin(&connection);
         }
         let lively = !early.is_empty();
@@ -325,7 +327,7 @@ impl Worker {
     }
 
     /// Opens an envelope and passes on what is in it. What does not open is acknowledged all the
-    /// same: nobody will ever have the keys to open it.
+    /// same, since nobody will ever have the keys to open it; so is what its own digest refutes.
     fn open(&mut self, early: Early, connection: &Connection) {
         let theirs = early.receipt;
         let opened = self.session.open(early, self.line.clock.now());
@@ -404,10 +406,17 @@ impl Worker {
     fn on_confinement(&mut self, connection: &Connection) {
         let Confinement { confined, safe } = self.line.confinement.borrow_and_update().clone();
         self.accused = false;
-        if let (Ok(keys), false) = (self.session.safety_keys(), safe.is_empty()) {
-            // Under the keys that are about to go: there is no other way to a sealed device.
-            let way = Way::to(connection, keys, self.session.layout());
-            self.errands.make_safe(way, safe);
+        match self.session.safety_keys() {
+            _ if safe.is_empty() => {}
+            Ok(keys) => {
+                // Under the keys that are about to go: there is no other way to a sealed device.
+                let way = Way::to(connection, keys, self.session.layout());
+                self.errands.make_safe(way, safe);
+            }
+            Err(why) => {
+                let device = &self.line.device.id;
+                tracing::error!(%device, "safe state not told: {why}");
+            }
         }
         self.session.confine(confined, Some(connection));
     }
@@ -416,13 +425,15 @@ impl Worker {
     fn on_revocations(&mut self, connection: &Connection) {
         let Some(list) = &self.line.revoked else { return };
         let list = Arc::clone(&list.borrow());
+        if let Some(trust) = &self.line.trust {
+            // Whoever judges the device's proof, this one or the next, may not have heard of the
+            // list yet. An older one is refused, and then it knows all this.
+            let _ = trust.gateway.revoked().adopt(Arc::clone(&list), self.line.clock.now());
+        }
         if !self.session.is_revoked(|cnf| list.revoked.contains(cnf)) {
             return;
         }
         if let Some(trust) = &self.line.trust {
-            // Whoever judges the device's next proof may not have heard of the list yet. An older
-            // one is refused, and then it knows all this.
-            let _ = trust.gateway.revoked().adopt(list, self.line.clock.now());
             let device = self.line.device.id.as_str();
             trust.session(device, &connection.endpoint, AuditResult::Refused, "revoked");
         }

@@ -6,7 +6,7 @@ use std::{
     fs, io,
     panic::resume_unwind,
     path::{Path, PathBuf},
-    thread::{self, ScopedJoinHandle},
+    thread::{self, Builder},
 };
 
 use plantwin_seal::{Secret, mac};
@@ -59,21 +59,25 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<u64>, StoreError> {
     Ok(numbers)
 }
 
-/// Runs `work` on each of these, as many at a time as there are processors: opening records is
-/// what a start with a long log spends its time on. The results are in order.
-pub(crate) fn at_once<T: Send, R: Send>(
-    items: impl IntoIterator<Item = T>,
-    work: impl Fn(T) -> R + Sync,
-) -> Vec<R> {
+/// Runs `work` on each of these, all at a time: opening records is what a start with a long log
+/// spends its time on. The results are in order.
+pub(crate) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let Some((own, others)) = items.split_first() else { return Vec::new() };
     thread::scope(|scope| {
         let work = &work;
-        let begun: Vec<_> = items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
-        let done = begun.into_iter().map(ScopedJoinHandle::join);
-        done.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        let begin = |item| (item, Builder::new().spawn_scoped(scope, move || work(item)));
+        let begun: Vec<_> = others.iter().map(begin).collect();
+        let mut done = vec![work(own)];
+        done.extend(begun.into_iter().map(|(item, thread)| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // The system gives no more threads.
+            Err(_) => work(item),
+        }));
+        done
     })
 }
 
-/// How many segments are worth being opened at a time: each takes its length in memory.
+/// How many segments are worth being opened at a time: each takes a few times its length in memory.
 pub(crate) fn width() -> usize {
     thread::available_parallelism().map_or(1, |n| n.get().min(4))
 }

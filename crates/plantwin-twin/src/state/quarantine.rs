@@ -114,6 +114,8 @@ impl TwinCore {
             let mut telemetry = Telemetry::of(frame, held.receipt);
             telemetry.record(plan, held);
             for sample in &mut telemetry.samples {
+                // A digest is of the device's own word on the quality, which the mark replaces.
+                sample.origin = sample.origin.filter(|_| sample.quality == Quality::Good);
                 sample.quality = mark;
             }
             self.tell_telemetry(telemetry, out);

@@ -25,7 +25,9 @@ impl Telemetry {
         }
     }
 
-    /// Adds a value as the session judged it, with the device's digest.
+    /// Adds a value as the session judged it, with the device's digest as long as it is still of
+    /// what is told: with another time, or another doubt than the device's own, nobody could tell
+    /// it from a lie.
     pub(super) fn add(
         &mut self,
         sample: &Sample,
@@ -38,7 +40,7 @@ impl Telemetry {
                 value: Some(reading.value()),
                 quality: reading.quality(),
                 source_time: reading.source_time(),
-                origin,
+                origin: origin.filter(|_| is_said(sample, reading)),
             },
             Err(refused) => TelemetrySample {
                 point: refused.point,
@@ -60,6 +62,13 @@ impl Telemetry {
             }
         }
     }
+}
+
+/// Whether the reading has the device's own time, and its quality is the device's own or, where
+/// that was good, ours.
+fn is_said(sample: &Sample, reading: &Reading) -> bool {
+    let own_time = sample.source_time.is_none_or(|time| time == reading.source_time());
+    own_time && (sample.quality == reading.quality() || sample.quality == Quality::Good)
 }
 
 impl TwinCore {

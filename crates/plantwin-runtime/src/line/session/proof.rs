@@ -12,7 +12,7 @@ use plantwin_authority::{
     pws::{AuthorityNeed, GatewaySession, Handshake, Step, Withheld},
     registry::EnrolStatus,
 };
-use plantwin_model::{AuditResult, Clock, DeviceId, ZoneId};
+use plantwin_model::{Clock, DeviceId, ZoneId};
 
 use crate::trust::Trust;
 
@@ -38,7 +38,7 @@ pub(in crate::line) struct Refusal {
 }
 
 /// A device that gave no answer, or waits to be approved, is asked again after this time.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// We had no room for its handshake: asked again as soon as others are done.
 const WHEN_BUSY: Duration = Duration::from_millis(500);
 
@@ -96,8 +96,7 @@ pub(super) fn prove(trust: &Trust, subject: Subject) -> Proof {
                     Ok(message) => message,
                     Err(error) => {
                         // The authority has it on its record, which may be elsewhere.
-                        let detail = format!("{}: {error}", error.reason_code());
-                        trust.session(device.as_str(), &path, AuditResult::Refused, detail);
+                        handshake.refused(&error, clock.now());
                         return Err(error.into());
                     }
                 },

@@ -354,7 +354,7 @@ async fn a_voucher_that_was_used_with_other_keys_is_evidence_when_it_insists() {
     assert_eq!(verdicts, [None, None, None, None], "once may be an accident");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_device_that_began_anew_without_breaking_its_connection_is_asked_again_once() {
     let mut bench = Bench::new().await;
     bench.prove().await;
@@ -372,9 +372,10 @@ async fn a_device_that_began_anew_without_breaking_its_connection_is_asked_again
     assert!(tokio::time::timeout(patience, bench.session.due()).await.is_err());
 
     assert!(bench.open(waits()).is_none());
+    let begun = Instant::now();
     let Due::Ask = bench.session.due().await else { panic!("it is to be asked") };
+    assert!(begun.elapsed() > Duration::from_secs(9), "once in ten seconds, whoever says so");
     assert!(bench.session.on_due(Due::Ask, &bench.connection).is_none());
-    // Whoever says so in its place gains nothing by it.
     let early = bench.sealed(2, 3.5);
     assert!(bench.open(early).is_some(), "the session holds until there is another");
     let due = bench.session.due().await;

@@ -46,6 +46,21 @@ async fn evidence_that_repeats_itself_is_told_once_until_the_device_was_let_go()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_device_that_was_confined_and_let_go_while_no_path_was_up_may_be_accused_again() {
+    let mut rig = up(Mood::Sends(SECOND)).await;
+    rig.device.set(Mood::Refuses);
+    rig.letters_for(SECOND * 10).await;
+    accuse(&rig).await;
+    assert_eq!(accusations(&rig.letters_for(SECOND).await), 1);
+    rig.confiner.tell(Some(vec![]));
+    rig.confiner.tell(None);
+    rig.device.set(Mood::Sends(SECOND));
+    rig.next(|l| is_up(l).then_some(())).await;
+    accuse(&rig).await;
+    assert_eq!(accusations(&rig.letters_for(SECOND).await), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn evidence_counts_also_while_no_path_is_up() {
     let mut rig = rig(Setup::of(Mood::Refuses));
     accuse(&rig).await;

@@ -247,3 +247,27 @@ fn the_end_of_a_drain_is_told_behind_telemetry_and_what_is_to_be_saved() {
         .collect();
     assert_eq!(order, ["telemetry", "save", "drained"]);
 }
+
+#[test]
+fn a_digest_is_handed_on_only_with_the_very_word_that_it_is_of() {
+    let digest = plantwin_seal::OriginDigest([7; 16]);
+    let mut rig = Rig::durable("physical");
+    rig.up();
+    let mut kept = |change: fn(&mut plantwin_adapter::Sample, Timestamp)| {
+        rig.now = rig.now.plus(Duration::from_secs(1));
+        let sequence = rig.now.as_millis() as u64;
+        let mut mail = durable_frame(sequence, rig.now, 12.0);
+        mail.origin = vec![Some(digest); mail.frame.samples.len()];
+        change(&mut mail.frame.samples[0], rig.now);
+        told(&rig.tell(TwinMail::Frame(mail)))[0].samples[0].origin == Some(digest)
+    };
+    assert!(kept(|_, _| {}));
+    assert!(kept(|s, now| s.source_time = Some(now)), "its own time");
+    assert!(kept(|s, _| s.quality = Quality::Uncertain(Flaw::DeviceReported)), "its own doubt");
+    assert!(kept(|s, _| s.value = 1e6), "our doubt of what it called good");
+    // Its clock is too far ahead to be believed, and our doubt stands in the place of its own.
+    assert!(!kept(|s, now| s.source_time = Some(now.plus(Duration::from_mins(1)))));
+    assert!(!kept(|s, _| {
+        (s.value, s.quality) = (1e6, Quality::Uncertain(Flaw::DeviceReported));
+    }));
+}
