@@ -108,13 +108,21 @@ fn a_value_that_its_digest_does_not_fit_confines_the_device_and_never_enters_the
 }
 
 #[test]
+fn a_burst_of_forged_envelopes_confines_the_device_they_are_said_to_be_of() {
+    let (works, plant, puppet) = with_puppet();
+    puppet.forge();
+    works.wait_quarantined(&plant, "forged envelopes");
+    wait_told_safe(&plant, &puppet);
+}
+
+#[test]
 fn a_revoked_key_in_use_confines_the_device_at_once_and_its_actuator_is_told_to_be_safe() {
     let (works, plant, puppet) = with_puppet();
     works.authority(&["revoke", "rig", "--reason", "seen at the flea market"]);
     works.wait_quarantined(&plant, "revoked");
     wait_told_safe(&plant, &puppet);
     // Let go without new keys it is back in quarantine by the next proof.
-    assert_eq!(works.quarantines("revoked"), 1);
+    assert_eq!(works.quarantines("revoked"), 1, "{}", works.audit());
     release(&works, &plant);
     wait_until("a second quarantine", || works.quarantines("revoked") == 2);
     works.wait_quarantined(&plant, "revoked");

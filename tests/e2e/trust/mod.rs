@@ -128,7 +128,7 @@ impl Works {
 
     /// How often the device was confined for this reason, by the audit trail.
     fn quarantines(&self, why: &str) -> usize {
-        let told = |l: &&str| l.contains("quarantine") && l.contains("rig") && l.contains(why);
+        let told = |l: &&str| l.contains("quarantine done") && l.contains("rig") && l.contains(why);
         self.audit().lines().filter(told).count()
     }
 

@@ -129,3 +129,62 @@ fn five_wrong_passphrases_lock_a_user_out_and_say_no_more_than_an_unknown_name()
         said.matches("wrong passphrase").count() == 6
     });
 }
+
+/// One way of its own, which falls silent, and one through a gateway in another zone.
+const ZONES: &str = r#"
+[plant]
+name = "zones-e2e"
+period = "200ms"
+[zone.field]
+[zone.control]
+[type.lamp.property.power]
+unit = "W"
+range = [0, 100]
+[device.lamp1]
+type = "lamp"
+zone = "field"
+paths = ["mqtt", "coap"]
+[device.lamp1.coap]
+via = "control"
+[[scenario]]
+at = "12s"
+fault = { on = "lamp1", path = "mqtt", kind = "silent", for = "1h" }
+"#;
+const CONDUIT: &str = "[[conduit]]\nfrom = \"field\"\nto = \"control\"\nprotocols = [\"coap\"]\n";
+
+#[test]
+fn no_reroute_crosses_zones_without_a_conduit_and_each_reload_holds_at_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("zones.toml");
+    let with = format!("{ZONES}{CONDUIT}");
+    fs::write(&file, &with).expect("a plant file");
+    let plant = Plant::run(&file, &[]);
+    plant.wait_twin("lamp1", "shadowed over its own way", |t| {
+        is_shadowed(t) && t["path"]["protocol"] == "mqtt"
+    });
+    let tap = plant.follow("lamp1");
+    let reload = |text: &str| {
+        fs::write(&file, text).expect("a plant file");
+        let taken = plant.call(&["policy", "reload"]);
+        assert_eq!(taken.status.code(), Some(0), "{}", stderr(&taken));
+    };
+    // The way that runs stays as it is; what it may cross is taken from it.
+    let without = ZONES.replace("via = \"control\"\n", "");
+    reload(&without);
+    let down = plant.wait_twin("lamp1", "down rather than rerouted", |t| t["state"] == "down");
+    let why = down["reason"].as_str().unwrap_or_default();
+    assert!(why.contains("no conduit"), "{down}");
+    let crossed = |line: &String| line.contains("\"protocol\":\"coap\"");
+    assert!(!tap.lines().iter().any(crossed), "nothing crossed");
+
+    reload(&with);
+    plant.wait_twin("lamp1", "rerouted through the conduit", |t| {
+        is_shadowed(t) && t["path"]["protocol"] == "coap"
+    });
+    reload(&without);
+    plant.wait_twin("lamp1", "down again without it", |t| t["state"] == "down");
+    // A file that says both, the way and that nothing may go it, is refused.
+    fs::write(&file, ZONES).expect("a plant file");
+    let refused = plant.call(&["policy", "reload"]);
+    assert_eq!(refused.status.code(), Some(78), "{}", stderr(&refused));
+}

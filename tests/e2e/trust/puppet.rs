@@ -25,10 +25,13 @@ use super::{LEVEL, Works};
 
 /// How often it reports.
 const PERIOD: Duration = Duration::from_millis(250);
+/// Forged envelopes in a period.
+const BURST: usize = 40;
 
 #[derive(Default)]
 struct Strings {
     lies: AtomicBool,
+    forges: AtomicBool,
     written: Mutex<Vec<(PointIx, f64)>>,
 }
 
@@ -80,6 +83,11 @@ impl Puppet {
         self.strings.lies.store(true, SeqCst);
     }
 
+    /// From now on it sends a burst of envelopes that are not what was sealed, each period.
+    pub(super) fn forge(&self) {
+        self.strings.forges.store(true, SeqCst);
+    }
+
     /// What was written to it so far.
     pub(super) fn written(&self) -> Vec<(PointIx, f64)> {
         self.strings.written.lock().expect("nobody panics with it").clone()
@@ -106,9 +114,15 @@ async fn play(mut port: DevicePort, mut native: NativeDevice, clock: &dyn Clock,
                     frame.samples[0].value += 1.0;
                 }
                 let sealed = native.seal_frame(&frame, now);
-                let envelope = sealed.unwrap_or_else(|_| NativeDevice::WAITING.to_vec());
-                // Nobody may listen.
-                let _ = port.outlet.publish_sealed(&envelope).await;
+                let mut envelope = sealed.unwrap_or_else(|_| NativeDevice::WAITING.to_vec());
+                let forges = told.forges.load(SeqCst);
+                if let (true, Some(last)) = (forges, envelope.last_mut()) {
+                    *last ^= 1;
+                }
+                for _ in 0..if forges { BURST } else { 1 } {
+                    // Nobody may listen.
+                    let _ = port.outlet.publish_sealed(&envelope).await;
+                }
             }
             message = port.requests.recv() => match message {
                 Some(DeviceMessage::Exchange { request, reply }) => {
