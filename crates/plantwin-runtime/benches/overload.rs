@@ -3,8 +3,8 @@
 //! Eight devices flood their lines with values as fast as the lines take them, at least ten
 //! times what their twins can handle, because each letter with values is made to cost 20 us.
 //! Meanwhile commands are issued and alarms come and go. Latencies: a command from the request
-//! to its outcome (journal included, over a store in memory), an alarm from the twin's raising it
-//! to its record in the log.
+//! to its outcome (journal included), an alarm from the twin's raising it to the flush of its
+//! record. Once with the log in memory and once on the disk of the temporary folder.
 //!
 //! `cargo bench -p plantwin-runtime --bench overload [-- SECONDS]`
 
@@ -35,7 +35,7 @@ use plantwin_model::{
 };
 use plantwin_runtime::{AssemblyRequest, Place, Trust, assemble};
 use plantwin_seal::Secret;
-use plantwin_store::{LogKind, LogRecord, MemoryStore, Store, StoreError, Tree, Write};
+use plantwin_store::{LogKind, LogRecord, MemoryStore, SledStore, Store, StoreError, Tree, Write};
 use plantwin_twin::{Drill, TwinMail};
 
 use machine::{cores, now};
@@ -127,9 +127,29 @@ impl Drill for Slow {
 
 /// A store that clocks alarms.
 struct Clocked {
-    inner: MemoryStore,
+    inner: Box<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// When those were raised that are not flushed yet.
+    waiting: Mutex<Vec<Timestamp>>,
     alarms: Mutex<Vec<Duration>>,
+}
+
+impl Clocked {
+    fn new(inner: Box<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { inner, clock, waiting: Mutex::default(), alarms: Mutex::default() }
+    }
+
+    /// Everything appended before `flush` began is safe when it has ended.
+    fn flushed(
+        &self,
+        flush: impl FnOnce(&dyn Store) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+        flush(&*self.inner)?;
+        let now = self.clock.now();
+        self.alarms.lock().unwrap().extend(waiting.into_iter().map(|since| now.since(since)));
+        Ok(())
+    }
 }
 
 impl Store for Clocked {
@@ -156,9 +176,9 @@ impl Store for Clocked {
         if kind == LogKind::Alarm
             && let Ok((_, alarms)) = postcard::from_bytes::<(DeviceId, Vec<AlarmView>)>(payload)
         {
-            let newest = alarms.iter().map(|a| a.since).max();
-            let late = newest.map(|since| self.clock.now().since(since));
-            self.alarms.lock().unwrap().extend(late);
+            let appended = self.inner.append(kind, time, payload);
+            self.waiting.lock().unwrap().extend(alarms.iter().map(|a| a.since).max());
+            return appended;
         }
         self.inner.append(kind, time, payload)
     }
@@ -173,10 +193,10 @@ impl Store for Clocked {
         self.inner.prune_log(before)
     }
     fn flush_log(&self) -> Result<(), StoreError> {
-        self.inner.flush_log()
+        self.flushed(|store| store.flush_log())
     }
     fn flush(&self) -> Result<(), StoreError> {
-        self.inner.flush()
+        self.flushed(|store| store.flush())
     }
 }
 
@@ -184,6 +204,14 @@ fn main() {
     let seconds = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(20);
     let flags = if cfg!(debug_assertions) { "DEBUG BUILD" } else { "bench profile" };
     println!("overload: {DEVICES} devices, {COST:?} a letter; {flags}; {} cores", cores());
+    run("in memory", Box::new(MemoryStore::new()), seconds);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (disk, _) = SledStore::open(folder.path()).expect("a store");
+    run("on the disk", Box::new(disk), seconds);
+}
+
+fn run(where_to: &str, store: Box<dyn Store>, seconds: u64) {
+    println!("-- the log {where_to}");
     let device = |i: usize| {
         format!(
             "[device.d{i}]\ntype = \"gauge\"\nzone = \"a\"\nmode = \"physical\"\n[device.d{i}.flood]\n"
@@ -204,11 +232,7 @@ fn main() {
     let checked = read_plant("overload.toml", &text, &catalog, &ReadOptions::default());
     let plant = Arc::new(checked.into_plant().unwrap());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
-    let store = Arc::new(Clocked {
-        inner: MemoryStore::new(),
-        clock: Arc::clone(&clock),
-        alarms: Mutex::default(),
-    });
+    let store = Arc::new(Clocked::new(store, Arc::clone(&clock)));
     let slow = Arc::new(Slow(AtomicU64::new(0)));
     let drill = Arc::clone(&slow) as Arc<dyn Drill>;
     let kept = Arc::clone(&store) as Arc<dyn Store>;
@@ -257,10 +281,14 @@ fn main() {
             (n, times)
         });
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let (early, handled, made) = (resident(), slow.0.load(Relaxed), produced.load(Relaxed));
-        tokio::time::sleep(Duration::from_secs(seconds.saturating_sub(3))).await;
-        let over = seconds.saturating_sub(3) as f64;
-        let late = resident();
+        let (handled, made) = (slow.0.load(Relaxed), produced.load(Relaxed));
+        let over = seconds.saturating_sub(3).max(1);
+        let mut memory = vec![mb(resident())];
+        for _ in 0..over {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            memory.push(mb(resident()));
+        }
+        let over = over as f64;
         let handled = (slow.0.load(Relaxed) - handled) as f64 / over;
         let made = (produced.load(Relaxed) - made) as f64 / over;
         let (asked, times) = commander.join().expect("the commander");
@@ -268,7 +296,7 @@ fn main() {
             "values offered {made:.0}/s, letters handled {handled:.0}/s ({:.0} to 1)",
             made / handled
         );
-        println!("memory after 2 s {:.1} MB, at the end {:.1} MB", mb(early), mb(late));
+        println!("memory, a figure a second: {memory:.1?} MB");
         let view = assembly.view.borrow().clone();
         let lanes = |f: fn(&plantwin_model::LaneView) -> u64| {
             view.twins.iter().map(|t| t.mailbox.lanes.map(|l| f(&l))).fold([0; 4], |mut sum, l| {
