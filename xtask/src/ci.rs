@@ -1,8 +1,8 @@
 //! What must pass before a change is taken.
 //!
 //! One profile and one set of features throughout, so that nothing is built twice that need not
-//! be. Absent: installing tools (see `.ci/run`), fuzzing, benchmarks,
-//! long runs (see `long`).
+//! be. Absent: installing tools (see `.ci/run`), running fuzz targets,
+//! benchmarks, long runs (see `long`).
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -14,12 +14,17 @@ use crate::{
     supply,
 };
 
-/// Format, lints, supply chain, tests, kill loops and documentation.
+/// Format, lints, fuzz targets, supply chain, tests, kill loops and documentation.
 pub(crate) fn everything() -> Result<ExitCode> {
     let mut steps = Steps::default();
     steps.run("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.run("lints", &mut cargo(&clippy))?;
+    let fuzz =
+        ["check", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"];
+    // Only that they fit what they call: without a linker's work there is nothing to link.
+    let mut fuzz = cargo(&fuzz);
+    steps.run("fuzz targets", fuzz.env("CUSTOM_LIBFUZZER_PATH", "/libnone.a"))?;
     supply::check(&mut steps)?;
     run_tests(&mut steps)?;
     // With the programs of the tests: nothing is built for it.
