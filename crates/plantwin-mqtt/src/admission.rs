@@ -7,7 +7,15 @@
 //! Absent: who may listen (without TLS nothing of a plain device is secret), sealed devices' own
 //! proof (their session).
 
-use std::{collections::HashMap, future::Future, net::SocketAddr, path::PathBuf, pin::Pin};
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use mqtt5::{
     MqttError,
@@ -35,6 +43,8 @@ pub(crate) struct Admission {
     topics: HashMap<String, String>,
     /// Whose everything below a base topic is; with their last slash.
     bases: Vec<(String, String)>,
+    /// What was refused so far.
+    refused: AtomicU64,
 }
 
 impl Admission {
@@ -75,6 +85,14 @@ impl Admission {
         Ok(all)
     }
 
+    /// Tells of a refusal; ever more seldom, so that nobody fills the log with them.
+    fn complain(&self, what: &str, client: &dyn fmt::Display) {
+        let times = self.refused.fetch_add(1, Relaxed) + 1;
+        if times.is_power_of_two() {
+            tracing::warn!(%client, times, "the MQTT broker refused a client: {what}");
+        }
+    }
+
     /// Whether there is anything to watch over.
     pub(crate) fn is_empty(&self) -> bool {
         self.users.is_empty()
@@ -111,14 +129,14 @@ impl AuthProvider for Admission {
     ) -> Answer<'a, Result<AuthResult, MqttError>> {
         Box::pin(async move {
             let Some(result) = self.identify(connect) else {
-                tracing::warn!(%client, "a client of the MQTT broker showed a wrong password");
+                self.complain("no such user, or another password", &client);
                 sleep(WRONG).await;
                 return Ok(AuthResult::fail(ReasonCode::BadUsernameOrPassword));
             };
             let will = connect.will.as_ref().map(|will| will.topic.as_str());
             let allowed = will.is_none_or(|to| self.may_publish(result.user_id.as_deref(), to));
             if !allowed {
-                tracing::warn!(%client, "a client of the MQTT broker left another's last will");
+                self.complain("its last will is another's to leave", &client);
                 return Ok(AuthResult::fail(ReasonCode::NotAuthorized));
             }
             Ok(result)
@@ -133,11 +151,7 @@ impl AuthProvider for Admission {
     ) -> Answer<'a, bool> {
         let allowed = self.may_publish(user_id, topic);
         if !allowed {
-            tracing::warn!(
-                client_id,
-                topic,
-                "refused what a client published for another's device"
-            );
+            self.complain(&format!("{topic} belongs to another's device"), &client_id);
         }
         Box::pin(std::future::ready(allowed))
     }
