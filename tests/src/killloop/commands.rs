@@ -146,6 +146,13 @@ impl Commands {
         self.open.range(start..).next().map(|&id| self.order(id))
     }
 
+    /// The oldest command that was left without a final outcome, if it is so old that it must be
+    /// asked for again while plantwin still remembers its key.
+    pub(super) fn overdue(&self) -> Option<Order> {
+        let oldest = *self.open.first()?;
+        (self.all.len() - oldest > REMEMBERED / 2).then(|| self.order(oldest))
+    }
+
     /// One of those whose outcome must still be known, by chance.
     pub(super) fn any(&self, chance: u64) -> Option<Order> {
         let first = self.all.len().saturating_sub(REMEMBERED);

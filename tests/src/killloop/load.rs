@@ -125,7 +125,12 @@ fn command(shared: &Shared, operator: usize, mut dice: Dice) {
             thread::sleep(Duration::from_millis(2));
             continue;
         }
-        let order = if !open.is_empty() && dice.percent(70) {
+        let overdue = lock(&shared.commands).overdue();
+        let order = if let Some(order) = overdue
+            && dice.percent(30)
+        {
+            order
+        } else if !open.is_empty() && dice.percent(70) {
             open[dice.below(open.len() as u64) as usize]
         } else if dice.percent(15) {
             let Some(order) = lock(&shared.commands).any(dice.any()) else { continue };
@@ -141,7 +146,7 @@ fn command(shared: &Shared, operator: usize, mut dice: Dice) {
             continue;
         };
         let over = ask(shared, order, if dice.percent(10) { 2 } else { 1 });
-        // An operator who loses patience leaves it to the end of the run.
+        // An operator who loses patience leaves it until it is overdue.
         if over || (open.len() > 1 && dice.percent(5)) {
             open.retain(|o| o.id != order.id);
         }

@@ -217,3 +217,19 @@ fn alarms_of_the_plant_itself_end_with_its_process() {
     let own = status(1.0, &[("works.store", "unacknowledged", "noon")]);
     assert_eq!(losses(&[&[own], &[status(20.0, &[])]]), 0);
 }
+
+#[test]
+fn a_command_that_was_left_open_is_overdue_long_before_its_key_is_forgotten() {
+    let mut book = Commands::new(7, 1);
+    let left = book.issue(0);
+    for _ in 0..25_000 {
+        let order = book.issue(0);
+        book.told(order.id, Outcome::Done);
+    }
+    assert_eq!(book.overdue(), None);
+    let next = book.issue(0);
+    book.told(next.id, Outcome::Done);
+    assert_eq!(book.overdue(), Some(left));
+    book.told(left.id, Outcome::Done);
+    assert_eq!(book.overdue(), None);
+}
