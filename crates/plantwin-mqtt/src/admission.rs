@@ -40,8 +40,8 @@ pub(crate) struct Admission {
     users: HashMap<String, PathBuf>,
     /// Whose a topic is.
     topics: HashMap<String, String>,
-    /// Whose everything below a base topic is; with their last slash.
-    bases: Vec<(String, String)>,
+    /// Whose everything below a base topic is, or anybody's; with their last slash.
+    bases: Vec<(String, Option<String>)>,
     /// What was refused so far.
     refused: AtomicU64,
 }
@@ -57,6 +57,9 @@ impl Admission {
             let (device, points) = (&hosted.device, &hosted.points);
             // Any address: only names and topics are of interest.
             let config = Config::read(device, points, &hosted.path, Some("hub:1"), hosted.sealed)?;
+            let topics = config.topics;
+            let base = topics.session.strip_suffix("session/").unwrap_or(&topics.session);
+            all.bases.push((base.to_owned(), config.login.as_ref().map(|l| l.user.clone())));
             let Some(login) = config.login else { continue };
             let wrong = |what: String| LinkError::Settings(format!("{device}: {what}"));
             let Some(file) = login.password_file else {
@@ -70,8 +73,6 @@ impl Admission {
                 let user = &login.user;
                 return Err(wrong(format!("user `{user}` has another `password_file` elsewhere")));
             }
-            let topics = config.topics;
-            let base = topics.session.strip_suffix("session/").unwrap_or(&topics.session);
             let own = topics.routes.into_keys().chain(topics.set.into_iter().flatten());
             for topic in own.filter(|topic| !topic.starts_with(base)) {
                 let known = all.topics.insert(topic.clone(), login.user.clone());
@@ -79,7 +80,6 @@ impl Admission {
                     return Err(wrong(format!("topic `{topic}` belongs to two users")));
                 }
             }
-            all.bases.push((base.to_owned(), login.user));
         }
         Ok(all)
     }
@@ -101,7 +101,9 @@ impl Admission {
     pub(crate) fn may_publish(&self, user: Option<&str>, topic: &str) -> bool {
         let exact = self.topics.get(topic);
         let owner = exact.or_else(|| {
-            self.bases.iter().find(|(base, _)| topic.starts_with(base)).map(|(_, user)| user)
+            // A device may have its base below another's: the nearest counts.
+            let above = self.bases.iter().filter(|(base, _)| topic.starts_with(base));
+            above.max_by_key(|(base, _)| base.len())?.1.as_ref()
         });
         owner.is_none_or(|owner| user == Some(owner))
     }

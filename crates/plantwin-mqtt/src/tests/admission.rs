@@ -32,13 +32,16 @@ fn a_topic_of_a_device_with_a_user_takes_nothing_of_others() {
     let mapped: &[(u16, &[(&str, &str)])] = &[(0, &[("topic", "tele/7/level")])];
     guarded.path = path(&user, mapped);
     let open = guest("tank2", &[("topic", "hall/tank2")]);
-    let admission = Admission::of(&[guarded, open]).unwrap();
+    let below = guest("probe", &[("topic", "hall/tank1/probe")]);
+    let admission = Admission::of(&[guarded, open, below]).unwrap();
     for topic in ["hall/tank1/data", "hall/tank1/status", "hall/tank1/session/1", "tele/7/level"] {
         assert!(admission.may_publish(Some("t1"), topic), "{topic}");
         assert!(!admission.may_publish(None, topic), "{topic}");
         assert!(!admission.may_publish(Some("t2"), topic), "{topic}");
     }
-    for topic in ["hall/tank2/data", "hall/tank10/data", "hall/tank1", "else"] {
+    for topic in
+        ["hall/tank2/data", "hall/tank10/data", "hall/tank1", "hall/tank1/probe/data", "else"]
+    {
         assert!(admission.may_publish(None, topic), "{topic}");
     }
     assert!(Admission::of(&[]).unwrap().is_empty(), "then nobody is asked anything");
