@@ -197,6 +197,22 @@ impl Plant<'_> {
         report.require(fine, "the plant ended in good order");
         kill(&mut child);
         self.read_log(0, report);
+        self.audit(report);
+    }
+
+    /// After all the kills nothing may be missing from the audit trail, nor look altered.
+    fn audit(&self, report: &mut Report) {
+        let mut verify = command(self.folder);
+        verify.args(["audit", "verify"]).arg(self.data());
+        match verify.output() {
+            Ok(told) if told.status.success() => {
+                report.audit =
+                    String::from_utf8_lossy(&told.stdout).lines().next().map(str::to_owned);
+            }
+            Ok(told) => report.note("audit verify", &String::from_utf8_lossy(&told.stdout)),
+            Err(error) => report.note("audit verify", &error.to_string()),
+        }
+        report.require(report.audit.is_some(), "the audit trail is intact");
     }
 
     fn read_log(&self, life: u64, report: &mut Report) {

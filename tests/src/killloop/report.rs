@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub(super) loaded: u64,
     pub(super) draining: u64,
     pub(super) took: Duration,
+    /// What `plantwin audit verify` said first, if it found the trail intact.
+    pub(super) audit: Option<String>,
     failed: Vec<String>,
     notes: Vec<String>,
     complaints: u64,
@@ -33,6 +35,7 @@ impl Report {
             loaded: 0,
             draining: 0,
             took: Duration::ZERO,
+            audit: None,
             failed: Vec::new(),
             notes: Vec::new(),
             complaints: 0,
@@ -168,6 +171,7 @@ pub(super) fn print(report: &Report, shared: &Shared) -> bool {
             report.complaints
         ),
     );
+    row("audit trail", report.audit.clone().unwrap_or_else(|| "not intact".to_owned()));
     for what in &report.failed {
         println!("  NOT SO: {what}");
     }

@@ -8,7 +8,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use plantwin_model::Timestamp;
+use plantwin_model::{AuditEntry, AuditKind, AuditResult, Timestamp};
 use plantwin_seal::{ChainHash, CheckpointSigner, Secret, VerifyingKey, audit_identity};
 
 use super::{
@@ -36,13 +36,16 @@ struct End {
     boot: u64,
     /// Up to this sequence records were there and cannot be vouched for.
     damaged_to: u64,
+    /// Bytes of an unfinished record that were cut off.
+    cut_off: usize,
 }
 
 impl AuditTrail {
     /// Opens or makes the trail in `dir`; `key` is the store's audit key, always the same one.
     ///
-    /// Returns what must be told: an unfinished record cut off, damage, records that are gone. If
-    /// the disk cannot be written now that is told as well, and the next [`Self::flush`] tries
+    /// Returns what must be told: damage, records that are gone. An unfinished record at the end is
+    /// what any killed process can leave: it is cut off, and the trail itself has an entry of it.
+    /// If the disk cannot be written now that is told as well, and the next [`Self::flush`] tries
     /// again.
     ///
     /// # Errors
@@ -116,6 +119,9 @@ impl AuditTrail {
         };
         let lost_to = Some(covered.max(end.damaged_to)).filter(|to| *to > last);
         let mut trail = Self::begin(parts, lost_to, now)?;
+        if end.cut_off > 0 {
+            trail.append(now, &cut_off(end.cut_off))?;
+        }
         if let Err(error) = trail.flush() {
             findings.push(format!("failed to {error}; the audit trail waits in memory"));
         }
@@ -162,15 +168,16 @@ fn end(
                      this plant"
                 ));
             }
-            if back == 0 && scanned.torn > 0 {
-                cut(disk, dir, *number, &scanned, findings)?;
+            let cut_off = if back == 0 { scanned.torn } else { 0 };
+            if cut_off > 0 {
+                cut(disk, &files::segment(dir, *number), scanned.end)?;
             }
-            return Ok(End { last, boot: scanned.signed_boot, damaged_to });
+            return Ok(End { last, boot: scanned.signed_boot, damaged_to, cut_off });
         }
         damaged_to = damaged_to.max(there);
     }
     let nothing = Link { sequence: 0, hash: ChainHash::ORIGIN };
-    Ok(End { last: nothing, boot: 0, damaged_to: damaged_to.min(BELIEVABLE) })
+    Ok(End { last: nothing, boot: 0, damaged_to: damaged_to.min(BELIEVABLE), cut_off: 0 })
 }
 
 /// The last record of a segment in an unbroken line from its last signed checkpoint.
@@ -187,24 +194,27 @@ fn vouched(bytes: &[u8], scanned: &Scanned, key: &Secret) -> Option<Link> {
     Some(last)
 }
 
-/// Cuts an unfinished record off the end.
-fn cut(
-    disk: &dyn Disk,
-    dir: &Path,
-    number: u64,
-    scanned: &Scanned,
-    findings: &mut Vec<String>,
-) -> Result<(), StoreError> {
-    let path = files::segment(dir, number);
-    findings.push(format!(
-        "cut an unfinished record of {} bytes off the end of the audit trail: the process ended \
-         while it wrote",
-        scanned.torn
-    ));
+/// Cuts an unfinished record off the end of a segment.
+fn cut(disk: &dyn Disk, path: &Path, end: usize) -> Result<(), StoreError> {
     let cut = || {
-        let mut file = disk.open(&path)?;
-        file.set_len(scanned.end as u64)?;
+        let mut file = disk.open(path)?;
+        file.set_len(end as u64)?;
         file.sync()
     };
-    cut().map_err(|e| fail("cut", &path, e))
+    cut().map_err(|e| fail("cut", path, e))
+}
+
+/// What the trail says of it. It is no alarm: nobody was promised that record, and whoever cuts
+/// the trail on purpose cuts it between two records.
+fn cut_off(bytes: usize) -> AuditEntry {
+    AuditEntry {
+        kind: AuditKind::System,
+        actor: "plantwin".to_owned(),
+        object: "audit".to_owned(),
+        result: AuditResult::Done,
+        detail: format!(
+            "cut an unfinished record of {bytes} bytes off the end of the trail: the process \
+             before ended while it wrote"
+        ),
+    }
 }

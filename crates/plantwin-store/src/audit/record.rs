@@ -195,6 +195,28 @@ fn whole(bytes: &[u8]) -> Option<Parsed<'_>> {
     (kind != Kind::Gap || record.gap().is_some()).then_some(Parsed::Record(record))
 }
 
+/// Whether the bytes look unfinished only because one bit of the record's length is not what it
+/// was: with that bit put right the record is there, and its CRC fits.
+pub(super) fn lies_of_length(bytes: &[u8]) -> bool {
+    let parts = || {
+        let (crc, covered) = bytes.get(MAGIC.len()..)?.split_first_chunk()?;
+        let (length, rest) = covered.split_first_chunk()?;
+        Some((u32::from_le_bytes(*crc), u32::from_le_bytes(*length), rest))
+    };
+    let Some((crc, told, rest)) = parts() else { return false };
+    (0..u32::BITS).map(|bit| told ^ 1 << bit).any(|length| {
+        let payload_len = length as usize;
+        let len = (HEADER - 12).saturating_add(payload_len);
+        let whole = rest.get(..len).filter(|_| payload_len <= PAYLOAD_LIMIT);
+        whole.is_some_and(|rest| {
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(&length.to_le_bytes());
+            hasher.update(rest);
+            hasher.finalize() == crc
+        })
+    })
+}
+
 /// Where behind `from` the next record begins whose CRC is right. A file made to waste time is
 /// given up on: then there is none.
 pub(super) fn next_record(bytes: &[u8], from: usize) -> Option<usize> {

@@ -97,7 +97,8 @@ pub(super) fn scan(number: u64, bytes: &[u8], expect: Expect<'_>) -> Scanned {
             }
             broken => {
                 let next = record::next_record(bytes, at + 1);
-                if next.is_none() && broken == Parsed::Short && !scanned.closed {
+                let unfinished = broken == Parsed::Short && !record::lies_of_length(&bytes[at..]);
+                if next.is_none() && unfinished && !scanned.closed {
                     scanned.torn = bytes.len() - at;
                     break;
                 }

@@ -24,7 +24,7 @@ fn a_killed_plants_trail_is_intact_and_the_next_boot_signs_what_was_unsigned() {
 }
 
 #[test]
-fn an_unfinished_record_is_cut_off_and_told_wherever_the_process_was_killed() {
+fn wherever_the_process_was_killed_an_unfinished_record_is_cut_off_and_the_trail_says_so() {
     let dir = killed();
     let path = segment(dir.path(), 1);
     let whole = fs::read(&path).unwrap();
@@ -35,16 +35,41 @@ fn an_unfinished_record_is_cut_off_and_told_wherever_the_process_was_killed() {
         assert_eq!((report.verdict, report.records), (Verdict::Intact, 19));
         assert_eq!(report.torn as usize, end - last.start);
         let (mut trail, findings) = open(dir.path());
-        assert!(findings.len() == 1 && findings[0].contains("cut an unfinished"), "{findings:?}");
+        assert_eq!(findings, Vec::<String>::new(), "no damage: nobody was promised that record");
         trail.append(at(9), &entry(99)).unwrap();
         trail.close(at(9)).unwrap();
         let report = judge(dir.path());
-        assert_eq!((report.verdict, report.records, report.torn), (Verdict::Intact, 20, 0));
+        assert_eq!((report.verdict, report.records, report.torn), (Verdict::Intact, 21, 0));
+        let told = format!("cut an unfinished record of {} bytes off", end - last.start);
+        assert!(entries(dir.path()).iter().any(|shown| {
+            matches!(shown, Shown::Entry { entry, .. } if entry.detail.contains(&told))
+        }));
         // Back to the moment of the crash.
         fs::remove_file(segment(dir.path(), 2)).unwrap();
         fs::remove_file(dir.path().join("checkpoint")).unwrap();
         let note = record_note(&whole);
         fs::write(dir.path().join("checkpoint"), note).unwrap();
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_the_last_records_length_is_damage_and_no_unfinished_record() {
+    let dir = killed();
+    let path = segment(dir.path(), 1);
+    let whole = fs::read(&path).unwrap();
+    let last = records(&whole).last().unwrap().clone();
+    for bit in 0..32 {
+        let mut bytes = whole.clone();
+        bytes[last.start + 8 + bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, &bytes).unwrap();
+        let report = judge_with_key(dir.path());
+        assert_eq!((report.verdict, report.torn), (Verdict::Altered, 0), "bit {bit}");
+        let copy = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+        let (_, findings) = open(copy.path());
+        assert!(findings.iter().any(|f| f.contains("are no record")), "bit {bit}: {findings:?}");
     }
 }
 
@@ -168,8 +193,11 @@ fn whichever_operation_of_the_disk_fails_nothing_is_lost_and_the_trail_stays_int
             failed = true;
             open(dir.path()).0.close(at(3)).unwrap();
         }
-        let report = judge_with_key(dir.path());
-        assert_eq!((report.verdict, report.records), (Verdict::Intact, 20), "operation {n}");
+        assert_eq!(judge_with_key(dir.path()).verdict, Verdict::Intact, "operation {n}");
+        let appended =
+            |shown: &Shown| matches!(shown, Shown::Entry { entry, .. } if entry.object != "audit");
+        let kept = entries(dir.path()).iter().filter(|shown| appended(shown)).count();
+        assert_eq!(kept, 20, "operation {n}");
         assert_eq!(failed, disk.calls() > n, "operation {n}");
         if !failed {
             break;
