@@ -8,6 +8,7 @@ mod check;
 mod console;
 mod faults;
 mod foreign;
+mod hung;
 mod interface;
 mod keeping;
 mod paths;

@@ -10,7 +10,7 @@ mod tests;
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
-use crate::{AlarmState, Outcome, PlantView, SupervisionSpec, Timestamp, TwinState, TwinView};
+use crate::{AlarmState, Outcome, PlantView, Timestamp, TwinState, TwinView};
 
 /// A promise.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -106,13 +106,18 @@ pub enum Life {
     Forgiven,
 }
 
-/// Of the crashes within any window, at most [`SupervisionSpec::max_restarts`] were answered by a
-/// restart. A crash was answered if the child was seen alive, or crashed once more, after it.
-pub fn restarts(subject: &str, policy: &SupervisionSpec, life: &[Life]) -> Verdict {
+/// Of the crashes within any `window`, at most `max` were answered by a restart. A crash was
+/// answered if the child was seen alive, or crashed once more, after it.
+pub fn restarts(
+    subject: &str,
+    max: usize,
+    window: Duration,
+    life: impl IntoIterator<Item = Life>,
+) -> Verdict {
     let mut answered: Vec<Timestamp> = Vec::new();
     let mut down = None;
     for moment in life {
-        let crash = match *moment {
+        let crash = match moment {
             Life::Crashed(at) => down.replace(at),
             Life::Alive => down.take(),
             Life::Forgiven => {
@@ -122,10 +127,10 @@ pub fn restarts(subject: &str, policy: &SupervisionSpec, life: &[Life]) -> Verdi
             }
         };
         let Some(at) = crash else { continue };
-        answered.retain(|&before| at.since(before) < policy.window);
+        answered.retain(|&before| at.since(before) < window);
         answered.push(at);
-        if answered.len() > policy.max_restarts as usize {
-            let (count, max, window) = (answered.len(), policy.max_restarts, policy.window);
+        if answered.len() > max {
+            let count = answered.len();
             let detail = format!("{count} restarts within {window:?}, where {max} are allowed");
             return broken(Rule::Restarts, subject, detail);
         }

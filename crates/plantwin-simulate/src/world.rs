@@ -639,7 +639,12 @@ impl World {
             // where siblings restart together, one that was given up comes back with them.
             let alone = policy.strategy == RestartStrategy::OneForOne;
             if policy.escalation == Escalation::GiveUp && alone {
-                verdicts.push(invariant::restarts(name, policy, &journal.lives[ix]));
+                verdicts.push(invariant::restarts(
+                    name,
+                    policy.max_restarts as usize,
+                    policy.window,
+                    journal.lives[ix].iter().copied(),
+                ));
             }
         }
         for (name, events) in &journal.alarms {

@@ -12,7 +12,7 @@
 //! The core can be tried without any actor:
 //!
 //! ```
-//! use std::sync::Arc;
+//! use std::{sync::Arc, time::Duration};
 //! use plantwin_adapter::{Frame, Sample, TrafficSnapshot};
 //! use plantwin_energy::Profile;
 //! use plantwin_model::{
@@ -56,7 +56,8 @@
 //! let (mut core, mut effects) = (TwinCore::new(&plan, now), Effects::new());
 //!
 //! // A path is up; then the device sends 12.4 cm.
-//! let up = LinkUpMail { rank: 0, endpoint: "bench".into(), switches: 0, datagrams: false };
+//! let up = LinkUpMail { rank: 0, endpoint: "bench".into(), switches: 0, datagrams: false,
+//!     patience: Duration::ZERO };
 //! core.apply(&plan, TwinMail::LinkUp(up), now, &mut effects);
 //! let level = Sample {
 //!     point: PointIx(0), value: 12.4, quality: Quality::Good, source_time: Some(now),

@@ -4,6 +4,8 @@
 //! so that order is kept, and waits in the same slot while it is handled, so that a crash loses
 //! none of them.
 
+use std::time::Duration;
+
 use plantwin_adapter::{Frame, TrafficSnapshot};
 use plantwin_model::{Delivery, PointIx, Timestamp};
 use plantwin_seal::{Content, Lane, OriginDigest};
@@ -108,6 +110,9 @@ pub struct LinkUpMail {
     pub switches: u32,
     /// Whether it carries datagrams (UDP) rather than a stream (TCP).
     pub datagrams: bool,
+    /// How long the device may say nothing on it before it is given up, in plant time; 0 if
+    /// nobody watches that.
+    pub patience: Duration,
 }
 
 /// The path in use broke and no other is up yet.

@@ -289,6 +289,7 @@ fn link_up() -> TwinMail {
         endpoint: "127.0.0.1:9".into(),
         switches: 0,
         datagrams: false,
+        patience: Duration::ZERO,
     })
 }
 

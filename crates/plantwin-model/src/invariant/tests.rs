@@ -25,26 +25,26 @@ fn breaks(rule: Rule, verdict: Verdict) {
 
 #[test]
 fn more_restarts_than_the_policy_allows_are_found_and_given_up_twins_are_not() {
-    let policy = SupervisionSpec { max_restarts: 2, ..SupervisionSpec::default() };
+    let judge = |life: &[Life]| restarts("a", 2, Duration::from_mins(1), life.iter().copied());
     let mut life = vec![];
     for i in 0..3 {
         life.extend([Life::Crashed(at(i * 1_000)), Life::Alive]);
     }
-    breaks(Rule::Restarts, restarts("a", &policy, &life));
-    breaks(Rule::Restarts, restarts("a", &policy, &[Life::Crashed(at(0)); 4]));
+    breaks(Rule::Restarts, judge(&life));
+    breaks(Rule::Restarts, judge(&[Life::Crashed(at(0)); 4]));
     // The third crash was not answered: the twin was given up.
-    restarts("a", &policy, &life[..5]).unwrap();
+    judge(&life[..5]).unwrap();
     // Or an operator started it anew.
     life.insert(5, Life::Forgiven);
-    restarts("a", &policy, &life).unwrap();
+    judge(&life).unwrap();
 }
 
 #[test]
 fn crashes_outside_the_window_do_not_count() {
-    let policy = SupervisionSpec { max_restarts: 1, ..SupervisionSpec::default() };
+    let judge = |life| restarts("a", 1, Duration::from_mins(1), life);
     let life = |gap| [Life::Crashed(at(0)), Life::Alive, Life::Crashed(at(gap)), Life::Alive];
-    restarts("a", &policy, &life(60_000)).unwrap();
-    breaks(Rule::Restarts, restarts("a", &policy, &life(59_999)));
+    judge(life(60_000)).unwrap();
+    breaks(Rule::Restarts, judge(life(59_999)));
 }
 
 #[test]

@@ -270,7 +270,7 @@ fn run(measure: Duration, devices: usize, keeps: bool) {
     let downs = bench.watch.count(true, |d| d.downs, 1);
     let alarms = bench.watch.count(true, |d| d.alarms, 1);
     let words = bench.watch.count(true, |d| d.other_reasons, 0);
-    let stale = bench.watch.count(true, |d| d.out_of_sync, 0);
+    let states = bench.watch.count(true, |d| d.states, 1);
     let others = bench.watch.count(false, |d| d.downs + d.out_of_sync + d.alarms, 0);
     let reasons = bench.watch.reasons();
 
@@ -322,7 +322,12 @@ fn run(measure: Duration, devices: usize, keeps: bool) {
     for (reason, n) in reasons {
         println!("      {n} x \"{reason}\"");
     }
-    println!("      stale (out of sync) before that: {} of {hung_in_all}", hung_in_all - stale.0);
+    println!(
+        "{}  one state each: {} of {hung_in_all} changed theirs once, most {}",
+        verdict(states.0 == hung_in_all),
+        states.0,
+        states.1
+    );
     println!(
         "{}  the others keep their state: {} of {healthy_in_all} hung, {} return, {} after",
         verdict([others.0, calm_first.0, calm_after.0] == [healthy_in_all; 3]),

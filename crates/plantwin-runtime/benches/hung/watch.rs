@@ -19,6 +19,8 @@ pub(crate) struct Deeds {
     pub(crate) other_reasons: u32,
     /// How often it was out of step without being down.
     pub(crate) out_of_sync: u32,
+    /// How often its state changed, whatever to.
+    pub(crate) states: u32,
     /// Alarms that it raised of its connection.
     pub(crate) alarms: u32,
     /// Why it went down.
@@ -71,6 +73,7 @@ impl Watch {
             if (twin.state, twin.since) == (seen.state, seen.since) && twin.reason == seen.reason {
                 continue;
             }
+            deeds.states += u32::from((twin.state, twin.since) != (seen.state, seen.since));
             let was_down = seen.state == TwinState::Down;
             match twin.state {
                 TwinState::Down if was_down && twin.since == seen.since => deeds.other_reasons += 1,

@@ -86,6 +86,7 @@ pub(crate) fn link_up() -> TwinMail {
         endpoint: "in process".to_owned(),
         switches: 0,
         datagrams: false,
+        patience: Duration::ZERO,
     })
 }
 

@@ -9,7 +9,7 @@ use plantwin_model::{
 use plantwin_store::{LogKind, Store as _, testing::MemoryStore};
 
 use super::{
-    Ask, CommandStep, Commands, Intent, Output, PointSeen,
+    Ask, CommandStep, Commands, Intent, Output, PointSeen, REMEMBERED,
     recover::recover,
     state::{OPEN_LIMIT, SHOWN_WITHIN, StepKind},
 };
@@ -406,11 +406,9 @@ fn a_device_that_stays_away_keeps_the_command_unknown_until_it_shows_itself() {
     assert_eq!(world.told.last(), Some(&Outcome::Done));
 }
 
-#[test]
-fn a_later_command_to_the_same_point_leaves_the_earlier_one_unknown_for_good() {
-    let mut core: Commands<u8> = Commands::new(1.0);
-    let (now, mut out) = (Timestamp::from_millis(1_000), vec![]);
-    let ask = |key: u128, value: f64| Ask {
+/// A command to set the pump's voltage.
+fn asked(key: u128, value: f64, now: Timestamp) -> Ask<u8> {
+    Ask {
         intent: Intent {
             key: CommandKey(key),
             device: "pump".into(),
@@ -422,9 +420,41 @@ fn a_later_command_to_the_same_point_leaves_the_earlier_one_unknown_for_good() {
         writes: vec![(PointIx(0), value)],
         tolerances: vec![1e-3],
         reply: key as u8,
+    }
+}
+
+#[test]
+fn a_key_is_remembered_until_a_hundred_thousand_later_commands_are_over() {
+    let mut core: Commands<u8> = Commands::new(1.0);
+    let (now, mut out) = (Timestamp::from_millis(1_000), vec![]);
+    for key in 0..=REMEMBERED as u128 {
+        out.clear();
+        core.ask(asked(key, 3.0, now), &mut out);
+        core.kept(CommandKey(key), StepKind::Intent, Ok(()), now, &mut out);
+        let Some(Output::Post { ticket, .. }) = out.last() else { panic!("{key} is not sent") };
+        let ticket = *ticket;
+        core.sending(ticket, now, &mut out);
+        core.kept(CommandKey(key), StepKind::Sent, Ok(()), now, &mut out);
+        core.outcome(ticket, Outcome::Done, now, &mut out);
+        core.kept(CommandKey(key), StepKind::Outcome, Ok(()), now, &mut out);
+        assert!(matches!(out.last(), Some(Output::Reply(_, Outcome::Done))), "key {key}");
+    }
+    let mut again = |key| {
+        out.clear();
+        core.ask(asked(key, 3.0, now), &mut out);
+        matches!(out[..], [Output::Reply(_, Outcome::Done)])
     };
+    assert!(again(REMEMBERED as u128));
+    assert!(again(1), "the oldest of a hundred thousand");
+    assert!(!again(0), "one more: it is acted on as a new command, as the documents say");
+}
+
+#[test]
+fn a_later_command_to_the_same_point_leaves_the_earlier_one_unknown_for_good() {
+    let mut core: Commands<u8> = Commands::new(1.0);
+    let (now, mut out) = (Timestamp::from_millis(1_000), vec![]);
     for (key, value) in [(1, 3.0), (2, 4.0)] {
-        core.ask(ask(key, value), &mut out);
+        core.ask(asked(key, value, now), &mut out);
         core.kept(CommandKey(key), StepKind::Intent, Ok(()), now, &mut out);
         let ticket = out
             .iter()

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use plantwin_model::{SupervisionSpec, Timestamp};
+use plantwin_model::{
+    SupervisionSpec, Timestamp,
+    invariant::{self, Life},
+};
 
 /// How often and how fast a crashed twin is restarted.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -67,12 +70,19 @@ impl RestartHistory {
         }
         let before = self.crashes.len();
         self.crashes.push_back(now);
+        debug_assert_eq!(self.judge(policy), Ok(()));
         let Some(doublings) = before.checked_sub(1) else {
             return Decision::RestartAfter(Duration::ZERO);
         };
         let factor = 2_u32.saturating_pow(u32::try_from(doublings).unwrap_or(u32::MAX));
         let wait = policy.backoff_min.saturating_mul(factor).min(policy.backoff_max);
         Decision::RestartAfter(wait.mul_f64(jitter.clamp(0.0, 1.0).mul_add(0.25, 1.0)))
+    }
+
+    /// Whether the crashes that were answered are no more than the policy allows.
+    fn judge(&self, policy: &RestartPolicy) -> invariant::Verdict {
+        let life = self.crashes.iter().map(|&at| Life::Crashed(at)).chain([Life::Alive]);
+        invariant::restarts("a supervised child", policy.max_restarts, policy.window, life)
     }
 
     /// Forgets all crashes: an operator restarted the twin.

@@ -7,7 +7,8 @@
 //! | telemetry, letters set aside | T1 | spool, tree | waits, unconfirmed, so that its source keeps it |
 //! | state of twins | T0 | tree | the newest waits |
 //!
-//! Everything that waits goes out together, at most [`GROUP`] records of each of the first two
+//! Nothing waits for a group to fill: what comes while the disk is busy with one group is the next
+//! one. Everything that waits goes out together, at most [`GROUP`] records of each of the first two
 //! kinds at a time, and is flushed once. After a failure the store is mended ([`Store::mend`],
 //! sled repeats an error for ever), what was not confirmed is taken out of the spool, and the same
 //! group goes out again: nothing is lost, and nothing is there twice. Queues are bounded by who fills them: an open command has one

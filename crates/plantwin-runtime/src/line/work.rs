@@ -268,6 +268,7 @@ impl Worker {
             endpoint: connection.endpoint.clone(),
             switches: self.chooser.switches(),
             datagrams: protocol.is_some_and(|p| p.schema().datagrams),
+            patience: self.silence().mul_f64(self.line.clock.speed().max(1e-6)),
         }));
         let confined = self.line.confinement.borrow_and_update().confined;
         if confined {

@@ -121,7 +121,7 @@ impl TwinCore {
             }
         };
         out.push(Effect::Tell(TwinEvent::Outcome { key: mail.key, outcome }));
-        self.judge_state(now);
+        self.judge_state(plan, now);
         self.dirty = true;
         self.observe_if_due(plan, now, out);
     }

@@ -35,6 +35,7 @@ impl TwinCore {
                 endpoint: "not told".to_owned(),
                 switches: 0,
                 datagrams: self.datagrams,
+                patience: self.patience,
             };
             self.on_link_up(plan, up, now, out);
         }
@@ -139,9 +140,9 @@ impl TwinCore {
             None => {}
         }
         if past {
-            self.judge_state(now);
+            self.judge_state(plan, now);
         } else {
-            self.settle(now);
+            self.settle(plan, now);
         }
         self.on_alarms(plan, &changes, now, out);
         if let Some(telemetry) = telemetry {
@@ -229,26 +230,31 @@ impl TwinCore {
     }
 
     /// Marks the model's time and the twin's state after a frame.
-    fn settle(&mut self, now: Timestamp) {
+    fn settle(&mut self, plan: &TwinPlan, now: Timestamp) {
         if self.model_time.is_none() && self.predictor.is_some() {
             self.model_time =
                 self.points.iter().filter(|p| p.is_measured()).map(|p| p.source_time).max();
         }
-        self.judge_state(now);
+        self.judge_state(plan, now);
     }
 
     /// Shadowed or out of sync, and why.
-    pub(super) fn judge_state(&mut self, now: Timestamp) {
+    pub(super) fn judge_state(&mut self, plan: &TwinPlan, now: Timestamp) {
         if self.path.is_none() || !self.session.is_open(now) || self.confined.is_some() {
             return;
         }
         let mut verdict = (TwinState::Shadowed, Reason::Current);
+        self.silent_until = None;
         for (i, point) in self.points.iter().enumerate() {
             let ix = PointIx(i as u16);
             match point.quality {
                 Quality::Bad(Flaw::NoValue) => {
                     verdict = (TwinState::Bound, Reason::AwaitingValues);
                     break;
+                }
+                Quality::Bad(Flaw::Stale) if let Some(due) = self.verdict_due(plan, ix, now) => {
+                    self.silent_until = Some(due);
+                    verdict = (TwinState::Shadowed, Reason::Silent);
                 }
                 Quality::Bad(Flaw::Stale) | Quality::Uncertain(Flaw::Stale) => {
                     verdict = (TwinState::OutOfSync, Reason::Stale(ix));
@@ -270,6 +276,20 @@ impl TwinCore {
         }
     }
 
+    /// Until when to wait with a word about a stale point, if there is anything to wait for.
+    ///
+    /// A device of which nothing at all came lately may be hung: its line finds out, and gives the
+    /// path up with the reason. Until then the values are shown as stale, and the state stays:
+    /// a hung device changes it once. If the line has not judged within half its time again, it
+    /// is not to be waited for.
+    fn verdict_due(&self, plan: &TwinPlan, ix: PointIx, now: Timestamp) -> Option<Timestamp> {
+        let stale_after = plan.device.kind.points.get(ix.index())?.stale_after;
+        let heard = self.points.iter().map(|p| p.confirmed).max()?;
+        let due = heard.plus(self.patience + self.patience / 2);
+        let silent = now >= heard.plus(stale_after);
+        (self.phase == TwinState::Shadowed && silent && now < due).then_some(due)
+    }
+
     pub(super) fn on_alive(&mut self, plan: &TwinPlan, now: Timestamp, out: &mut Effects) {
         if !self.session.is_open(now) {
             return;
@@ -285,7 +305,7 @@ impl TwinCore {
                 }
             }
         }
-        self.judge_state(now);
+        self.judge_state(plan, now);
         self.dirty = true;
         self.observe_if_due(plan, now, out);
     }
@@ -325,15 +345,18 @@ impl TwinCore {
         if changed {
             self.dirty = true;
         }
-        self.judge_state(now);
+        self.silent_until.take_if(|until| *until <= now);
+        self.judge_state(plan, now);
     }
 
-    pub(super) fn next_stale(&self, plan: &TwinPlan) -> Option<Timestamp> {
-        self.points
-            .iter()
+    /// When [`Self::age`] has something to do next.
+    pub(super) fn next_age(&self, plan: &TwinPlan) -> Option<Timestamp> {
+        let points = self.points.iter();
+        points
             .zip(&plan.device.kind.points)
             .filter(|(p, _)| p.is_current())
             .map(|(p, spec)| p.confirmed.plus(spec.stale_after))
+            .chain(self.silent_until)
             .min()
     }
 

@@ -15,6 +15,7 @@ impl TwinCore {
         out: &mut Effects,
     ) {
         self.datagrams = mail.datagrams;
+        self.patience = mail.patience;
         self.path = Some((mail.rank, mail.endpoint, mail.switches));
         // A loss of communication ends with a word of the device itself, not with a connection:
         // behind a broker the device may still be dead.

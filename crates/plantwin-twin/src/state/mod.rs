@@ -72,6 +72,10 @@ pub struct TwinCore {
     paid_until: Option<Timestamp>,
     /// Whether the path in use sends datagrams (UDP) rather than a stream (TCP).
     datagrams: bool,
+    /// How long the line waits for a word of the device before it gives the path up.
+    patience: Duration,
+    /// Nothing came lately, and until then the line may say why.
+    silent_until: Option<Timestamp>,
     restarts: u32,
     waiting: SmallVec<[PendingWrite; 1]>,
     /// Frames that wait for the session to open: the newest one, or all of a device of durable
@@ -106,6 +110,8 @@ pub(crate) enum Reason {
     AwaitingSession,
     AwaitingValues,
     Current,
+    /// Nothing came for so long that values are stale; whether the device hangs is not known yet.
+    Silent,
     Stale(PointIx),
     BadValue(PointIx, Flaw),
     Diverged(PointIx),
@@ -178,6 +184,8 @@ impl TwinCore {
             ledger: Ledger::new(plan.device.budget_joules.and_then(|j| Joules::new(j).ok())),
             paid_until: None,
             datagrams: false,
+            patience: Duration::ZERO,
+            silent_until: None,
             restarts: 0,
             waiting: SmallVec::new(),
             held: Vec::new(),
@@ -251,7 +259,7 @@ impl TwinCore {
                 next = Some(next.map_or(t, |n: Timestamp| n.min(t)));
             }
         };
-        sooner(self.next_stale(plan));
+        sooner(self.next_age(plan));
         sooner(self.save_at);
         sooner(self.retell_at);
         sooner(self.dirty.then(|| self.observed_at.plus(OBSERVE_EVERY)));
@@ -353,6 +361,8 @@ impl Clone for TwinCore {
             ledger: self.ledger,
             paid_until: self.paid_until,
             datagrams: self.datagrams,
+            patience: self.patience,
+            silent_until: self.silent_until,
             restarts: self.restarts,
             waiting: self.waiting.clone(),
             held: self.held.clone(),
@@ -386,6 +396,8 @@ impl Clone for TwinCore {
         self.ledger = source.ledger;
         self.paid_until = source.paid_until;
         self.datagrams = source.datagrams;
+        self.patience = source.patience;
+        self.silent_until = source.silent_until;
         self.restarts = source.restarts;
         self.waiting.clone_from(&source.waiting);
         self.held.clone_from(&source.held);

@@ -146,6 +146,7 @@ impl TwinCore {
             Reason::AwaitingSession => "waiting for the device to prove who it is".to_owned(),
             Reason::AwaitingValues => "waiting for the first values".to_owned(),
             Reason::Current => "values are current".to_owned(),
+            Reason::Silent => "nothing came lately, the values are stale".to_owned(),
             Reason::Stale(ix) => format!("{} is stale", name(ix)),
             Reason::BadValue(ix, flaw) => format!("{} is bad: {flaw}", name(ix)),
             Reason::Diverged(ix) => format!("{} does not follow what was asked", name(ix)),

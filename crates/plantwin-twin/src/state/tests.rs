@@ -59,11 +59,17 @@ impl Rig {
     }
 
     fn up(&mut self) -> Effects {
+        self.up_watched(Duration::ZERO)
+    }
+
+    /// Over a line that gives a silent device up after `patience`.
+    fn up_watched(&mut self, patience: Duration) -> Effects {
         self.tell(TwinMail::LinkUp(LinkUpMail {
             rank: 0,
             endpoint: "wire".into(),
             switches: 0,
             datagrams: false,
+            patience,
         }))
     }
 
@@ -196,6 +202,63 @@ fn a_value_that_is_not_renewed_becomes_visibly_stale_and_an_alive_device_keeps_i
     rig.now = rig.now.plus(Duration::from_secs(1));
     rig.values(2, 12.0);
     assert_eq!(rig.state().0, TwinState::Shadowed);
+}
+
+#[test]
+fn a_device_that_hangs_changes_its_state_once_and_shows_its_values_as_stale_before() {
+    let mut rig = Rig::new("physical");
+    rig.up_watched(Duration::from_secs(5));
+    rig.values(1, 12.0);
+    let shadowed = rig.core.observed(&rig.plan).since;
+    rig.pass(Duration::from_secs(3));
+    let waiting = rig.core.observed(&rig.plan);
+    assert_eq!(waiting.points[0].quality, Quality::Bad(Flaw::Stale));
+    assert_eq!((waiting.state, waiting.since), (TwinState::Shadowed, shadowed));
+    assert_eq!(waiting.reason, "nothing came lately, the values are stale");
+    rig.pass(Duration::from_secs(2));
+    let hung = rig.tell(TwinMail::LinkDown(LinkDownMail { reason: "hung".into() }));
+    assert_eq!(alarms(&hung).len(), 1, "{hung:?}");
+    assert_eq!(rig.state(), (TwinState::Down, "hung".into()));
+    assert_eq!(rig.core.next_deadline(&rig.plan).filter(|at| *at < rig.now), None);
+}
+
+#[test]
+fn a_device_that_speaks_again_before_it_is_given_up_never_left_its_state() {
+    let mut rig = Rig::new("physical");
+    rig.up_watched(Duration::from_secs(5));
+    rig.values(1, 12.0);
+    let shadowed = rig.core.observed(&rig.plan).since;
+    rig.pass(Duration::from_secs(4));
+    rig.values(2, 12.0);
+    assert_eq!(rig.state(), (TwinState::Shadowed, "values are current".into()));
+    assert_eq!(rig.core.observed(&rig.plan).since, shadowed);
+}
+
+#[test]
+fn a_line_that_does_not_judge_a_silence_is_not_waited_for() {
+    let mut rig = Rig::new("physical");
+    rig.up_watched(Duration::from_secs(4));
+    rig.values(1, 12.0);
+    rig.pass(Duration::from_secs(3));
+    let next = rig.core.next_deadline(&rig.plan).expect("it looks again");
+    assert!(next <= rig.now.plus(Duration::from_secs(3)), "{next:?}");
+    rig.pass(Duration::from_secs(3));
+    assert_eq!(rig.state(), (TwinState::OutOfSync, "level is stale".into()));
+    // Nor does it come to rest in between.
+    assert!(rig.core.next_deadline(&rig.plan).is_none_or(|at| at > rig.now));
+}
+
+#[test]
+fn a_point_that_grows_stale_while_the_device_speaks_is_out_of_sync_at_once() {
+    let mut rig = Rig::new("physical");
+    rig.up_watched(Duration::from_secs(5));
+    rig.values(1, 12.0);
+    rig.now = rig.now.plus(Duration::from_secs(2));
+    let mut valve = frame(2, rig.now, 12.0, 50.0);
+    valve.frame.samples.retain(|sample| sample.point == PointIx(1));
+    rig.tell(TwinMail::Frame(valve));
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.state(), (TwinState::OutOfSync, "level is stale".into()));
 }
 
 #[test]
