@@ -5,6 +5,8 @@
 //! place in the twin type, so both ends compare a [`layout`] of it first. Absent: the session that
 //! seals them ([`crate::pws`]), the wire (adapters), the origin key's way to the device.
 
+use std::time::Duration;
+
 use plantwin_model::{PointIx, PointSpec, Quality, Timestamp};
 use plantwin_seal::{OriginDigest, hash};
 use serde::{Deserialize, Serialize};
@@ -47,7 +49,17 @@ pub enum NativeRequest {
     Write {
         /// [`layout`] of the device's type as the gateway knows it.
         layout: [u8; 8],
+        /// How old the session may be when it is carried out: whoever holds a command back must
+        /// not choose its moment. The session's age needs no common clock.
+        until: Duration,
         /// Points and values.
+        writes: Vec<(PointIx, f64)>,
+    },
+    /// Write these points whenever this comes: they are the device's safe state.
+    MakeSafe {
+        /// As above.
+        layout: [u8; 8],
+        /// As above.
         writes: Vec<(PointIx, f64)>,
     },
 }

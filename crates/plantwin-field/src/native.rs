@@ -87,7 +87,7 @@ use plantwin_adapter::Measurement;
 use plantwin_authority::{
     AuthError,
     native::{self, NativeAnswer, NativeFrame, NativeRequest, NativeSample, SAMPLES_LIMIT},
-    pws::{Agent, AgentEvent, Answer, DeviceIdentity},
+    pws::{Agent, AgentEvent, Answer, DeviceIdentity, Ticket},
 };
 use plantwin_model::{PointIx, PointSpec, Timestamp};
 use plantwin_seal::{Lane, OriginValue, origin_digest};
@@ -137,23 +137,39 @@ impl NativeDevice {
         match self.agent.on_exchange(request, now) {
             Answer::Send { bytes, event } => Ok(Said { bytes, event }),
             Answer::Request { payload, ticket } => {
-                let answer = match native::from_bytes(&payload) {
-                    Some(NativeRequest::Write { layout, .. }) if layout != self.layout => {
-                        NativeAnswer::Refused(
-                            "the plant's twin type has other points or units than this device"
-                                .to_owned(),
-                        )
-                    }
-                    Some(NativeRequest::Write { writes, .. }) => match write(&writes) {
-                        Ok(()) => NativeAnswer::Done,
-                        Err(reason) => NativeAnswer::Refused(reason),
-                    },
-                    None => NativeAnswer::Refused("no request that is known here".to_owned()),
+                let writes = self.asked(&payload, &ticket);
+                let answer = match writes.and_then(|writes| write(&writes)) {
+                    Ok(()) => NativeAnswer::Done,
+                    Err(reason) => NativeAnswer::Refused(reason),
                 };
                 let bytes = self.agent.reply(ticket, &native::to_bytes(&answer), now)?;
                 Ok(Said { bytes, event: None })
             }
         }
+    }
+
+    /// What is to be written, if that may be carried out now.
+    fn asked(&self, payload: &[u8], ticket: &Ticket) -> Result<Vec<(PointIx, f64)>, String> {
+        let refuse = |why: &str| Err(why.to_owned());
+        let request = native::from_bytes(payload);
+        let (theirs, writes) = match request {
+            None => return refuse("no request that is known here"),
+            Some(_) if ticket.is_overtaken() => return refuse("a later request came before it"),
+            Some(NativeRequest::Write { until, .. }) if ticket.age() > until => {
+                return refuse("it came too late");
+            }
+            Some(NativeRequest::Write { .. }) if !ticket.allows_commands() => {
+                return refuse("the session's token is over, and good for reading alone");
+            }
+            Some(
+                NativeRequest::Write { layout, writes, .. }
+                | NativeRequest::MakeSafe { layout, writes },
+            ) => (layout, writes),
+        };
+        if theirs != self.layout {
+            return refuse("the plant's twin type has other points or units than this device");
+        }
+        Ok(writes)
     }
 
     /// Seals a measurement: [`Self::frame`] and [`Self::seal_frame`].

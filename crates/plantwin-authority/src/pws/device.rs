@@ -24,7 +24,7 @@ use plantwin_seal::{Lane, Sealed, Secret, Session, constant_time_eq, hash, noise
 use super::{
     DeviceIdentity, EnrolRequest, GatewayCert, Grant, PwsToken, Refusal, TokenClaims, TokenRequest,
     gate::{RATE, RATE_INTERVAL},
-    session::{SESSION_LIFE, answer_body},
+    session::{GRACE, SESSION_LIFE, answer_body},
     wire::{
         self, ANSWER, Begin, First, FirstPayload, Message, NONCE_BYTES, PROOF, REQUEST, SUITE,
         TELEMETRY, VERSION, Withheld,
@@ -86,6 +86,26 @@ pub struct Ticket {
     session: u64,
     number: u64,
     digest: [u8; 32],
+    age: Duration,
+    overtaken: bool,
+    commands: bool,
+}
+
+impl Ticket {
+    /// How long the session has been up, by the device's clock.
+    pub const fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// Whether a later request of the session was opened before this one.
+    pub const fn is_overtaken(&self) -> bool {
+        self.overtaken
+    }
+
+    /// Whether the token still allows commands: beyond its end it is good for reading alone.
+    pub const fn allows_commands(&self) -> bool {
+        self.commands
+    }
 }
 
 /// A grant that was checked.
@@ -112,6 +132,10 @@ struct Begun {
 struct Link {
     session: Session,
     started: Timestamp,
+    /// End of the token that it was begun with.
+    expires: Timestamp,
+    /// Highest number of a request that was opened.
+    asked: Option<u64>,
 }
 
 impl Link {
@@ -302,7 +326,11 @@ impl Agent {
         match message {
             Message::Begin(begin) => self.on_begin(begin, request, now),
             Message::Granted(grant) => self.on_grant(&grant, now),
-            Message::Withheld(Withheld::Away) => Ok((self.first()?, None)),
+            Message::Withheld(Withheld::Away) => {
+                // A gateway may say so of an authority that has dismissed it.
+                self.grant.take_if(|held| now >= held.claims.expires.plus(GRACE));
+                Ok((self.first()?, None))
+            }
             Message::Withheld(Withheld::Refused) => {
                 self.enrolled = false;
                 Err(Refused(Refusal::NoToken, AuthError::NoToken))
@@ -422,7 +450,8 @@ impl Agent {
             .seal_bytes(PROOF, &signature, Lane::Command, None, now)
             .map_err(|error| failed(error.into()))?
             .into_bytes();
-        let link = Link { session, started: now };
+        let expires = self.grant.as_ref().map_or(now, |held| held.claims.expires);
+        let link = Link { session, started: now, expires, asked: None };
         // A gateway that does not know the old session has been restarted.
         if self.current.as_ref().is_some_and(|old| old.number() == held && !old.is_over(now)) {
             self.fresh = Some(link);
@@ -452,10 +481,14 @@ impl Agent {
             .opener
             .open_bytes(REQUEST, sealed, now)
             .map_err(|error| refused(error.into()))?;
+        let overtaken = link.asked.is_some_and(|asked| header.sequence < asked);
+        link.asked = link.asked.max(Some(header.sequence));
+        let (age, commands) = (now.since(link.started), now < link.expires);
         if self.fresh.as_ref().is_some_and(|fresh| fresh.number() == header.session) {
             self.current = self.fresh.take();
         }
-        let ticket = Ticket { session: header.session, number: header.sequence, digest };
+        let (session, number) = (header.session, header.sequence);
+        let ticket = Ticket { session, number, digest, age, overtaken, commands };
         Ok(Answer::Request { payload, ticket })
     }
 }

@@ -219,9 +219,9 @@ impl GatewaySession {
         Ok(())
     }
 
-    /// A request to send to the device, and its number for [`Self::open_answer`]. A command should
-    /// have a deadline (two seconds is usual), by the device's clock. A device whose key was
-    /// revoked is still told to be safe, and nothing else.
+    /// A request to send to the device, and its number for [`Self::open_answer`]. The device knows
+    /// whether it comes in its turn and how old the session is then; a command should say how old
+    /// it may be. A device whose key was revoked is still told to be safe, and nothing else.
     ///
     /// # Errors
     /// As [`Self::check`]; [`AuthError::GraceOnly`]; [`AuthError::TooLong`] for more than one
@@ -230,7 +230,6 @@ impl GatewaySession {
         &mut self,
         purpose: Purpose,
         payload: &[u8],
-        deadline: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<(u64, Vec<u8>), AuthError> {
         let safety = purpose == Purpose::Safety;
@@ -243,7 +242,7 @@ impl GatewaySession {
             return Err(AuthError::GraceOnly);
         }
         let sealer = &mut self.session.sealer;
-        let sealed = sealer.seal_bytes(REQUEST, payload, Lane::Command, deadline, now)?;
+        let sealed = sealer.seal_bytes(REQUEST, payload, Lane::Command, None, now)?;
         let number = sealed.header().sequence;
         if safety {
             self.last_word = Some(number);

@@ -16,10 +16,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use plantwin_adapter::{Connection, Control, LinkError, PointWrite};
-use plantwin_authority::{
-    native::{NativeAnswer, NativeRequest},
-    pws::Purpose,
-};
+use plantwin_authority::{native::NativeAnswer, pws::Purpose};
 use plantwin_model::{Clock, PointIx};
 use plantwin_twin::{TwinMail, WriteError, WrittenMail};
 
@@ -177,9 +174,8 @@ async fn send(
         let sent = guarded(async { way.control.write(writes).await }, &way.endpoint, panics).await;
         return sent.map_err(outcome);
     };
-    let request = NativeRequest::Write { layout: way.layout, writes };
-    let (number, bytes) =
-        session::sealed(keys, purpose, &request, clock.now()).map_err(WriteError::NotSent)?;
+    let (number, bytes) = session::sealed(keys, purpose, way.layout, writes, clock.now())
+        .map_err(WriteError::NotSent)?;
     let answer = guarded(async { way.control.exchange(bytes).await }, &way.endpoint, panics).await;
     let answer = answer.map_err(outcome)?;
     match session::opened(keys, number, &answer, clock.now()).map_err(WriteError::Unknown)? {

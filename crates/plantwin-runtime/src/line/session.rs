@@ -24,7 +24,7 @@ use plantwin_authority::{
     pws::{GatewaySession, Purpose},
 };
 use plantwin_field::NativeDevice;
-use plantwin_model::{Clock, DeviceId, DeviceSpec, Identity, Timestamp, TwinType, ZoneId};
+use plantwin_model::{Clock, DeviceId, DeviceSpec, Identity, PointIx, Timestamp, TwinType, ZoneId};
 use plantwin_seal::OriginDigest;
 use plantwin_twin::SessionMail;
 use tokio::time::Instant;
@@ -329,18 +329,29 @@ fn untrue(point: &str) -> String {
     format!("a value of {point} is not what the device said")
 }
 
-/// A sealed request and its number, for [`opened`].
+/// Longest time that a command may take to a device: one that somebody held back for longer is
+/// refused there. More than all waits for its answer, and than the two ends of a handshake differ.
+const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(10);
+
+/// A sealed request to write, and its number, for [`opened`].
 ///
 /// # Errors
 /// Why the session does not allow it, as a lowercase fragment.
 pub(super) fn sealed(
     keys: &Keys,
     purpose: Purpose,
-    request: &NativeRequest,
+    layout: [u8; 8],
+    writes: Vec<(PointIx, f64)>,
     now: Timestamp,
 ) -> Result<(u64, Vec<u8>), String> {
-    lock(keys)
-        .seal_request(purpose, &native::to_bytes(request), None, now)
+    let mut keys = lock(keys);
+    let request = if purpose == Purpose::Safety {
+        NativeRequest::MakeSafe { layout, writes }
+    } else {
+        let until = now.since(keys.started()).saturating_add(CARRIED_OUT_WITHIN);
+        NativeRequest::Write { layout, until, writes }
+    };
+    keys.seal_request(purpose, &native::to_bytes(&request), now)
         .map_err(|e| format!("failed to {e}"))
 }
 

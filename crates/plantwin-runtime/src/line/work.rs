@@ -268,7 +268,7 @@ impl Worker {
             endpoint: connection.endpoint.clone(),
             switches: self.chooser.switches(),
             datagrams: protocol.is_some_and(|p| p.schema().datagrams),
-            patience: self.silence().mul_f64(self.line.clock.speed().max(1e-6)),
+            patience: self.patience(),
         }));
         let confined = self.line.confinement.borrow_and_update().confined;
         if confined {
@@ -533,6 +533,15 @@ impl Worker {
     /// How long a link may say nothing at all: five periods, at least [`SILENCE_MIN`].
     fn silence(&self) -> Duration {
         self.wall(self.line.device.period.saturating_mul(5)).max(SILENCE_MIN)
+    }
+
+    /// How long it may take from the device's last word until it is known to hang, in plant time:
+    /// a silence, and one attempt on each other path.
+    fn patience(&self) -> Duration {
+        let others = u32::try_from(self.line.paths.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let wall = self.silence().saturating_add(TIMEOUT.saturating_mul(others));
+        Duration::try_from_secs_f64(wall.as_secs_f64() * self.line.clock.speed())
+            .unwrap_or(Duration::MAX / 4)
     }
 
     /// Plant time as wall time.

@@ -248,7 +248,7 @@ impl TwinCore {
         for (i, point) in self.points.iter().enumerate() {
             let ix = PointIx(i as u16);
             match point.quality {
-                Quality::Bad(Flaw::NoValue) => {
+                Quality::Bad(_) if point.is_awaited() => {
                     verdict = (TwinState::Bound, Reason::AwaitingValues);
                     break;
                 }
@@ -285,7 +285,8 @@ impl TwinCore {
     fn verdict_due(&self, plan: &TwinPlan, ix: PointIx, now: Timestamp) -> Option<Timestamp> {
         let stale_after = plan.device.kind.points.get(ix.index())?.stale_after;
         let heard = self.points.iter().map(|p| p.confirmed).max()?;
-        let due = heard.plus(self.patience + self.patience / 2);
+        // Another path is given its own time.
+        let due = heard.max(self.up_at).plus(self.patience + self.patience / 2);
         let silent = now >= heard.plus(stale_after);
         (self.phase == TwinState::Shadowed && silent && now < due).then_some(due)
     }
@@ -298,7 +299,7 @@ impl TwinCore {
         self.alarms.clear(Condition::CommLoss, "", now, &mut changes);
         self.on_alarms(plan, &changes, now, out);
         for point in &mut self.points {
-            if point.is_measured() {
+            if point.is_measured() && !point.is_awaited() {
                 point.confirmed = now;
                 if point.quality == Quality::Bad(Flaw::Stale) {
                     point.quality = Quality::Good;

@@ -16,11 +16,17 @@ impl TwinCore {
     ) {
         self.datagrams = mail.datagrams;
         self.patience = mail.patience;
+        self.up_at = now;
+        // The device may hang, and not the path: until it speaks or its line gives it up it is as
+        // it was.
+        let silent = self.reason == Reason::Silent;
         self.path = Some((mail.rank, mail.endpoint, mail.switches));
         // A loss of communication ends with a word of the device itself, not with a connection:
         // behind a broker the device may still be dead.
         let must_prove = self.session.begin(plan);
-        if !must_prove {
+        if !must_prove && silent {
+            self.judge_state(plan, now);
+        } else if !must_prove {
             self.enter(TwinState::Bound, Reason::AwaitingValues, now);
         } else if self.phase != TwinState::Shadowed {
             // A twin that already shadows its device goes on doing so over the new path.

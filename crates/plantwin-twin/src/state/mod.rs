@@ -74,6 +74,8 @@ pub struct TwinCore {
     datagrams: bool,
     /// How long the line waits for a word of the device before it gives the path up.
     patience: Duration,
+    /// When the path in use came up.
+    up_at: Timestamp,
     /// Nothing came lately, and until then the line may say why.
     silent_until: Option<Timestamp>,
     restarts: u32,
@@ -148,6 +150,13 @@ impl PointState {
         self.value.is_some() && !is_past(self.quality)
     }
 
+    /// Whether the device has said nothing of it yet over its path: what is shown of it is nothing,
+    /// or of an earlier run, or from before communication was lost.
+    const fn is_awaited(&self) -> bool {
+        matches!(self.quality, Quality::Bad(Flaw::NoValue | Flaw::CommLost))
+            || (self.confirmed.0 == i64::MIN && matches!(self.quality, Quality::Bad(Flaw::Stale)))
+    }
+
     /// Whether its value is fit for use now, and grows stale unless it is confirmed.
     const fn is_current(&self) -> bool {
         self.is_measured() && !self.quality.is_bad()
@@ -185,6 +194,7 @@ impl TwinCore {
             paid_until: None,
             datagrams: false,
             patience: Duration::ZERO,
+            up_at: now,
             silent_until: None,
             restarts: 0,
             waiting: SmallVec::new(),
@@ -362,6 +372,7 @@ impl Clone for TwinCore {
             paid_until: self.paid_until,
             datagrams: self.datagrams,
             patience: self.patience,
+            up_at: self.up_at,
             silent_until: self.silent_until,
             restarts: self.restarts,
             waiting: self.waiting.clone(),
@@ -397,6 +408,7 @@ impl Clone for TwinCore {
         self.paid_until = source.paid_until;
         self.datagrams = source.datagrams;
         self.patience = source.patience;
+        self.up_at = source.up_at;
         self.silent_until = source.silent_until;
         self.restarts = source.restarts;
         self.waiting.clone_from(&source.waiting);

@@ -249,6 +249,54 @@ fn a_line_that_does_not_judge_a_silence_is_not_waited_for() {
 }
 
 #[test]
+fn a_device_that_hangs_on_one_path_after_the_other_changes_its_state_once() {
+    let mut rig = Rig::new("physical");
+    rig.up_watched(Duration::from_secs(5));
+    rig.values(1, 12.0);
+    for _ in 0..3 {
+        rig.pass(Duration::from_secs(5));
+        rig.up_watched(Duration::from_secs(5));
+        assert_eq!(rig.state().1, "nothing came lately, the values are stale");
+        assert_eq!(rig.state().0, TwinState::Shadowed);
+    }
+    rig.pass(Duration::from_secs(5));
+    rig.tell(TwinMail::LinkDown(LinkDownMail { reason: "hung".into() }));
+    assert_eq!(rig.state(), (TwinState::Down, "hung".into()));
+}
+
+#[test]
+fn after_a_loss_the_first_values_of_all_points_are_waited_for() {
+    let mut rig = Rig::new("physical");
+    rig.up();
+    rig.values(1, 12.0);
+    rig.tell(TwinMail::LinkDown(LinkDownMail { reason: "cable cut".into() }));
+    rig.up();
+    let mut valve = frame(2, rig.now, 12.0, 50.0);
+    valve.frame.samples.retain(|sample| sample.point == PointIx(1));
+    rig.tell(TwinMail::Frame(valve));
+    assert_eq!(rig.state(), (TwinState::Bound, "waiting for the first values".into()));
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    rig.values(3, 12.0);
+    assert_eq!(rig.state().0, TwinState::Shadowed);
+}
+
+#[test]
+fn an_alive_device_confirms_no_value_of_an_earlier_run() {
+    let mut rig = Rig::new("physical");
+    rig.up();
+    rig.values(1, 12.0);
+    let saved = rig.core.vital(&rig.plan).to_bytes();
+    let mut next = Rig::new("physical");
+    let vital = Vital::from_bytes(&saved).expect("of this version");
+    next.core.restore(&next.plan, vital, next.now, &mut Effects::new());
+    next.up();
+    next.tell(TwinMail::Alive);
+    let point = &next.core.observed(&next.plan).points[0];
+    assert_eq!((point.value, point.quality), (Some(12.0), Quality::Bad(Flaw::Stale)));
+    assert_eq!(next.state(), (TwinState::Bound, "waiting for the first values".into()));
+}
+
+#[test]
 fn a_point_that_grows_stale_while_the_device_speaks_is_out_of_sync_at_once() {
     let mut rig = Rig::new("physical");
     rig.up_watched(Duration::from_secs(5));

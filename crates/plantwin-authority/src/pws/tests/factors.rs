@@ -248,7 +248,7 @@ fn a_revoked_device_is_refused_before_and_during_the_handshake_and_after_it() {
     assert_eq!(session.check(now), Err(AuthError::Revoked));
     assert_eq!(session.open_telemetry(&envelope, now), Err(AuthError::Revoked));
     for purpose in [Purpose::Read, Purpose::Command] {
-        let request = session.seal_request(purpose, b"open", None, now);
+        let request = session.seal_request(purpose, b"open", now);
         assert_eq!(request, Err(AuthError::Revoked));
     }
 }
@@ -262,7 +262,7 @@ fn a_device_whose_key_was_revoked_is_still_told_to_be_safe_and_nothing_else() {
     let revoked = [agent.me.keys.public().cnf()].into();
     let list = RevocationList { serial: 1, issued: now, revoked };
     plant.revoked.adopt(Arc::new(list), now).unwrap();
-    let (number, stop) = session.seal_request(Purpose::Safety, b"stop", None, now).unwrap();
+    let (number, stop) = session.seal_request(Purpose::Safety, b"stop", now).unwrap();
     let Answer::Request { payload, ticket } = agent.on_exchange(&stop, now) else {
         panic!("the device believes it")
     };
@@ -271,6 +271,6 @@ fn a_device_whose_key_was_revoked_is_still_told_to_be_safe_and_nothing_else() {
     assert_eq!(session.open_answer(number, &answer, now).as_deref(), Ok(&b"stopped"[..]));
     // Not for longer than the session lasts.
     let end = session.expires();
-    let late = session.seal_request(Purpose::Safety, b"stop", None, end);
+    let late = session.seal_request(Purpose::Safety, b"stop", end);
     assert_eq!(late, Err(AuthError::SessionOver));
 }

@@ -37,7 +37,7 @@ fn a_request_and_its_answer_go_sealed_both_ways() {
     let mut agent = plant.agent("tank1");
     let mut session = plant.connect(&mut agent).unwrap();
     let now = plant.now();
-    let (number, request) = session.seal_request(Purpose::Command, b"open", None, now).unwrap();
+    let (number, request) = session.seal_request(Purpose::Command, b"open", now).unwrap();
     assert!(!request.windows(4).any(|window| window == b"open"));
     let (payload, ticket) = serve(&mut agent, &request, &plant);
     assert_eq!(payload, b"open");
@@ -53,12 +53,12 @@ fn a_request_that_comes_twice_is_carried_out_once_and_answered_alike() {
     let mut agent = plant.agent("tank1");
     let mut session = plant.connect(&mut agent).unwrap();
     let now = plant.now();
-    let (_, request) = session.seal_request(Purpose::Command, b"open", None, now).unwrap();
+    let (_, request) = session.seal_request(Purpose::Command, b"open", now).unwrap();
     let (_, ticket) = serve(&mut agent, &request, &plant);
     let answer = agent.reply(ticket, b"done", now).unwrap();
     assert_eq!(ask(&mut agent, &request, now), answer);
     // After another one it is a replay.
-    let (_, other) = session.seal_request(Purpose::Read, b"level?", None, now).unwrap();
+    let (_, other) = session.seal_request(Purpose::Read, b"level?", now).unwrap();
     let (_, ticket) = serve(&mut agent, &other, &plant);
     agent.reply(ticket, b"12", now).unwrap();
     let refused = ask(&mut agent, &request, now);
@@ -73,10 +73,10 @@ fn an_answer_belongs_to_its_request_alone() {
     let mut agent = plant.agent("tank1");
     let mut session = plant.connect(&mut agent).unwrap();
     let now = plant.now();
-    let (_, held_back) = session.seal_request(Purpose::Read, b"level?", None, now).unwrap();
+    let (_, held_back) = session.seal_request(Purpose::Read, b"level?", now).unwrap();
     let (_, ticket) = serve(&mut agent, &held_back, &plant);
     let old = agent.reply(ticket, b"12.4", now).unwrap();
-    let (number, request) = session.seal_request(Purpose::Read, b"level?", None, now).unwrap();
+    let (number, request) = session.seal_request(Purpose::Read, b"level?", now).unwrap();
     assert_eq!(session.open_answer(number, &old, now), Err(AuthError::Replayed));
     let (_, ticket) = serve(&mut agent, &request, &plant);
     let new = agent.reply(ticket, b"99.9", now).unwrap();
@@ -92,16 +92,18 @@ fn an_answer_belongs_to_its_request_alone() {
 }
 
 #[test]
-fn a_command_is_refused_after_its_deadline() {
+fn a_device_knows_how_old_its_session_is_and_what_came_out_of_turn() {
     let plant = Plant::new();
     let mut agent = plant.agent("tank1");
     let mut session = plant.connect(&mut agent).unwrap();
-    let deadline = plant.now().plus(Duration::from_secs(2));
-    let sealed = session.seal_request(Purpose::Command, b"open", Some(deadline), plant.now());
-    let (_, request) = sealed.unwrap();
+    let mut seal = || session.seal_request(Purpose::Command, b"open", plant.now()).unwrap().1;
+    let (held_back, later) = (seal(), seal());
     plant.wait(Duration::from_secs(3));
-    let refused = ask(&mut agent, &request, plant.now());
-    assert!(matches!(Message::decode(&refused), Ok(Message::Refuse { .. })));
+    let (_, ticket) = serve(&mut agent, &later, &plant);
+    assert!(!ticket.is_overtaken() && ticket.allows_commands());
+    assert!(ticket.age() >= Duration::from_secs(3), "{:?}", ticket.age());
+    let (_, ticket) = serve(&mut agent, &held_back, &plant);
+    assert!(ticket.is_overtaken());
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn a_session_with_a_device_is_that_devices_alone() {
     let plant = Plant::new();
     let (mut agent, mut thief) = (plant.agent("tank1"), Agent::new(plant.identity("tank1")));
     let mut session = plant.connect(&mut agent).unwrap();
-    let (_, request) = session.seal_request(Purpose::Read, b"?", None, plant.now()).unwrap();
+    let (_, request) = session.seal_request(Purpose::Read, b"?", plant.now()).unwrap();
     let refused = ask(&mut thief, &request, plant.now());
     assert!(matches!(Message::decode(&refused), Ok(Message::Refuse { .. })));
     let none = thief.seal_telemetry(Lane::Latest, b"1", plant.now());
@@ -136,7 +138,7 @@ fn a_renewal_loses_nothing_that_is_on_its_way() {
     let after = telemetry(&mut agent, &plant);
     assert!(opens(&mut session, &on_its_way, &plant) && opens(&mut session, &after, &plant));
     assert!(!opens(&mut session, &after, &plant), "once");
-    let (_, request) = session.seal_request(Purpose::Read, b"?", None, plant.now()).unwrap();
+    let (_, request) = session.seal_request(Purpose::Read, b"?", plant.now()).unwrap();
     serve(&mut agent, &request, &plant);
     let in_new = telemetry(&mut agent, &plant);
     assert!(opens(&mut session, &in_new, &plant));
@@ -195,7 +197,7 @@ fn after_a_restart_of_either_side_there_is_a_new_handshake() {
     assert!(opens(&mut session, &envelope, &plant));
     // The device forgot everything but its keys.
     let mut agent = Agent::new(agent.me.clone());
-    let (_, request) = session.seal_request(Purpose::Read, b"?", None, plant.now()).unwrap();
+    let (_, request) = session.seal_request(Purpose::Read, b"?", plant.now()).unwrap();
     let refused = ask(&mut agent, &request, plant.now());
     let error = session.open_answer(0, &refused, plant.now()).unwrap_err();
     assert_eq!(error, AuthError::RefusedByDevice(Refusal::Session));
@@ -241,9 +243,9 @@ fn what_does_not_fit_into_an_exchange_is_refused_before_it_is_sent() {
     let mut agent = plant.agent("tank1");
     let mut session = plant.connect(&mut agent).unwrap();
     let now = plant.now();
-    let long = session.seal_request(Purpose::Read, &[0; 4096], None, now);
+    let long = session.seal_request(Purpose::Read, &[0; 4096], now);
     assert!(matches!(long, Err(AuthError::TooLong(_))), "{long:?}");
-    let (number, request) = session.seal_request(Purpose::Read, b"?", None, now).unwrap();
+    let (number, request) = session.seal_request(Purpose::Read, b"?", now).unwrap();
     let (_, ticket) = serve(&mut agent, &request, &plant);
     let answer = agent.reply(ticket, b"!", now).unwrap();
     assert!(session.open_answer(number, &answer, now).is_ok(), "and nothing was harmed");

@@ -250,16 +250,41 @@ async fn commands_travel_sealed_and_are_answered_sealed() {
     bench.prove().await;
     let keys = bench.session.keys().unwrap().expect("sealed");
     let writes = vec![(PointIx(1), 0.25)];
-    let request = NativeRequest::Write { layout: bench.session.layout(), writes: writes.clone() };
-    let now = bench.clock.now();
-    let (number, bytes) = sealed(&keys, Purpose::Command, &request, now).unwrap();
+    let (layout, now) = (bench.session.layout(), bench.clock.now());
+    let (number, bytes) = sealed(&keys, Purpose::Command, layout, writes.clone(), now).unwrap();
     let answer = bench.connection.control.exchange(bytes).await.unwrap();
     assert_eq!(opened(&keys, number, &answer, now), Ok(NativeAnswer::Done));
     assert_eq!(*held(&bench.device.written), writes);
-    let other = NativeRequest::Write { layout: [0; 8], writes };
-    let (number, bytes) = sealed(&keys, Purpose::Command, &other, now).unwrap();
+    let (number, bytes) = sealed(&keys, Purpose::Command, [0; 8], writes, now).unwrap();
     let answer = bench.connection.control.exchange(bytes).await.unwrap();
     assert!(matches!(opened(&keys, number, &answer, now), Ok(NativeAnswer::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_command_that_somebody_held_back_is_refused_by_the_device() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let keys = bench.session.keys().unwrap().expect("sealed");
+    let layout = bench.session.layout();
+    let seal = |bench: &Bench, purpose, value| {
+        sealed(&keys, purpose, layout, vec![(PointIx(1), value)], bench.clock.now()).unwrap()
+    };
+    let held_back = seal(&bench, Purpose::Command, 0.9);
+    let safe = seal(&bench, Purpose::Safety, 0.0);
+    let ask = async |bench: &Bench, (number, bytes): (u64, Vec<u8>)| {
+        let answer = bench.connection.control.exchange(bytes).await.unwrap();
+        opened(&keys, number, &answer, bench.clock.now()).unwrap()
+    };
+    // A word about safety is never too late.
+    bench.clock.advance(CARRIED_OUT_WITHIN + Duration::from_secs(1));
+    assert_eq!(ask(&bench, safe).await, NativeAnswer::Done);
+    let refused = NativeAnswer::Refused("a later request came before it".to_owned());
+    assert_eq!(ask(&bench, held_back).await, refused);
+    let late = seal(&bench, Purpose::Command, 0.9);
+    bench.clock.advance(CARRIED_OUT_WITHIN + Duration::from_secs(1));
+    let refused = NativeAnswer::Refused("it came too late".to_owned());
+    assert_eq!(ask(&bench, late).await, refused);
+    assert_eq!(*held(&bench.device.written), [(PointIx(1), 0.0)]);
 }
 
 #[tokio::test]
@@ -293,9 +318,8 @@ async fn a_revoked_key_ends_the_session_and_its_next_use_is_evidence() {
     assert!(bench.session.keys().is_err(), "no command");
     let keys = bench.session.safety_keys().unwrap().expect("sealed");
     let writes = vec![(PointIx(1), 0.0)];
-    let request = NativeRequest::Write { layout: bench.session.layout(), writes: writes.clone() };
-    let now = bench.clock.now();
-    let (number, bytes) = sealed(&keys, Purpose::Safety, &request, now).unwrap();
+    let (layout, now) = (bench.session.layout(), bench.clock.now());
+    let (number, bytes) = sealed(&keys, Purpose::Safety, layout, writes.clone(), now).unwrap();
     let answer = bench.connection.control.exchange(bytes).await.unwrap();
     assert_eq!(opened(&keys, number, &answer, now), Ok(NativeAnswer::Done));
     assert_eq!(*held(&bench.device.written), writes);
