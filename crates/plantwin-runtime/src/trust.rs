@@ -182,6 +182,21 @@ impl Trust {
         });
     }
 
+    /// Puts on record whether a confined device said that it is in its safe state.
+    pub(crate) fn safe_state(&self, device: &str, result: &Result<(), String>) {
+        let (result, detail) = match result {
+            Ok(()) => (AuditResult::Done, "safe state confirmed".to_owned()),
+            Err(reason) => (AuditResult::Failed, format!("safe state not confirmed: {reason}")),
+        };
+        self.audit.record(AuditEntry {
+            kind: AuditKind::Quarantine,
+            actor: "plantwin".to_owned(),
+            object: device.to_owned(),
+            result,
+            detail,
+        });
+    }
+
     /// Puts on record what became of a device's session.
     pub(crate) fn session(
         &self,

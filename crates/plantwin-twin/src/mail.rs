@@ -59,6 +59,8 @@ pub enum TwinMail {
         /// Why: the evidence, or what a person says. A lowercase fragment.
         reason: String,
     },
+    /// What became of telling a confined device its safe state; why not, as a lowercase fragment.
+    MadeSafe(Result<(), String>),
     /// Let the device go.
     Release {
         /// Names the outcome.
@@ -80,6 +82,7 @@ impl TwinMail {
             | Self::Retry { .. }
             | Self::Drop { .. }
             | Self::Quarantine { .. }
+            | Self::MadeSafe(_)
             | Self::Release { .. } => Lane::Command,
             Self::Flow(_) => Lane::Latest,
             Self::LinkUp(_)
@@ -154,6 +157,11 @@ pub enum SessionMail {
         reason: String,
         /// Whether it will be asked again over this connection.
         again: bool,
+    },
+    /// The session that was open is over: nothing is believed or asked under it any more.
+    Ended {
+        /// A lowercase fragment.
+        reason: String,
     },
 }
 

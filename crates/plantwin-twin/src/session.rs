@@ -140,6 +140,10 @@ impl Session {
                 }
                 Err(reason)
             }
+            SessionMail::Ended { reason } => {
+                self.grade = Grade::Refused { reason: reason.clone(), again: true };
+                Err(reason)
+            }
         }
     }
 

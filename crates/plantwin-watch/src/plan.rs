@@ -28,12 +28,20 @@ pub enum Condition {
     Supervision,
     /// The device was confined.
     Quarantine,
+    /// A confined device did not say that it is in its safe state.
+    SafeState,
 }
 
 impl Condition {
     /// All of them, in the order in which they appear in a plan.
-    pub const ALL: [Self; 5] =
-        [Self::CommLoss, Self::NotFinite, Self::Session, Self::Supervision, Self::Quarantine];
+    pub const ALL: [Self; 6] = [
+        Self::CommLoss,
+        Self::NotFinite,
+        Self::Session,
+        Self::Supervision,
+        Self::Quarantine,
+        Self::SafeState,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -42,6 +50,7 @@ impl Condition {
             Self::Session => "session-refused",
             Self::Supervision => "twin-failure",
             Self::Quarantine => "quarantined",
+            Self::SafeState => "safe-state",
         }
     }
 
@@ -51,7 +60,7 @@ impl Condition {
             Self::NotFinite => AlarmSource::NotFinite,
             Self::Session => AlarmSource::Session,
             Self::Supervision => AlarmSource::Supervision,
-            Self::Quarantine => AlarmSource::Quarantine,
+            Self::Quarantine | Self::SafeState => AlarmSource::Quarantine,
         }
     }
 
@@ -64,6 +73,7 @@ impl Condition {
             Self::Quarantine => {
                 "find out who speaks for the device; release it when it is the real one"
             }
+            Self::SafeState => "bring the device to its safe state by hand",
         }
     }
 }

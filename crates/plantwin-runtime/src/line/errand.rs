@@ -31,6 +31,9 @@ use crate::guardian::text_of;
 const ANSWER_WITHIN: Duration = TIMEOUT.saturating_add(Duration::from_secs(1));
 /// Longest wait for the journal.
 const JOURNAL_WITHIN: Duration = Duration::from_secs(2);
+/// How often a device is told to be safe over one connection, and how long after the last time.
+const SAFE_TRIES: u32 = 3;
+const SAFE_AGAIN: Duration = Duration::from_secs(1);
 /// Requests that may be under way to one device.
 const UNDER_WAY: usize = 32;
 
@@ -78,21 +81,22 @@ impl Errands {
         self.running.is_empty()
     }
 
-    /// Brings a device to its safe state as far as it listens. Nobody waits for the outcome, so
-    /// it is logged.
+    /// Brings a device to its safe state as far as it listens, and tells whether it said so.
     pub(super) fn make_safe(&mut self, way: Way, writes: Vec<(PointIx, f64)>) {
+        let errand = self.number();
         let (panics, clock) = (Arc::clone(&self.panics), Arc::clone(&self.clock));
-        tokio::spawn(async move {
-            let result = send(&way, Purpose::Safety, writes, &*clock, &panics).await;
-            match result {
-                Ok(()) => {
-                    tracing::warn!(endpoint = way.endpoint, "the device is in its safe state");
+        self.running.push(Box::pin(async move {
+            let mut tries = 1;
+            let result = loop {
+                let sent = send(&way, Purpose::Safety, writes.clone(), &*clock, &panics).await;
+                match sent {
+                    Err(_) if tries < SAFE_TRIES => tries += 1,
+                    sent => break sent.map_err(|error| error.to_string()),
                 }
-                Err(error) => {
-                    tracing::error!(endpoint = way.endpoint, "safe state not confirmed: {error}");
-                }
-            }
-        });
+                tokio::time::sleep(SAFE_AGAIN).await;
+            };
+            (errand, TwinMail::MadeSafe(result))
+        }));
     }
 
     /// Writes points; the answer instead if it cannot be now.

@@ -36,8 +36,9 @@ use crate::{origin::Origins, trust::Trust};
 
 /// A session is begun anew when this share of its life is over.
 const RENEW_AT: f64 = 0.5;
-/// Envelopes that are kept while the proof is under way.
-const EARLY: usize = 16;
+/// Envelopes that are kept while the proof is under way: as many as a line of durable delivery may
+/// have unconfirmed.
+const EARLY: usize = plantwin_twin::MAX_RECEIPTS;
 
 /// The device said so often in a row that it has no session that it has lost the one we know.
 /// Once is not enough: the word may have been overtaken by the session.
@@ -53,7 +54,19 @@ pub(super) struct OpenedFrame {
     pub(super) origin: Vec<Option<OriginDigest>>,
 }
 
+/// What became of an envelope.
+#[derive(Debug)]
+pub(super) enum Unsealed {
+    /// Values came out of it.
+    Opened(OpenedFrame),
+    /// The keys are being agreed on: it waits, and is nobody's yet.
+    Waits,
+    /// Nobody will ever open it, or nobody should believe it.
+    Never,
+}
+
 /// An envelope that waits for the keys.
+#[derive(Debug)]
 pub(super) struct Early {
     pub(super) received: Timestamp,
     pub(super) envelope: Vec<u8>,
@@ -250,21 +263,25 @@ impl DeviceSession {
         if self.keys.is_none() { Vec::new() } else { self.early.drain(..).collect() }
     }
 
-    /// Opens an envelope: `None` if it cannot be, or not yet.
-    pub(super) fn open(&mut self, envelope: Early, now: Timestamp) -> Option<OpenedFrame> {
+    /// Opens an envelope, or keeps it until there are keys. Of more than can be kept the oldest are
+    /// let go, and never confirmed: who counts on it sends them again.
+    pub(super) fn open(&mut self, envelope: Early, now: Timestamp) -> Unsealed {
         if envelope.envelope == NativeDevice::WAITING {
             self.on_waiting();
-            return None;
+            return Unsealed::Never;
         }
-        let Some(keys) = &self.keys else {
-            if self.proof.is_some() {
-                if self.early.len() >= EARLY {
-                    self.early.pop_front();
-                }
-                self.early.push_back(envelope);
+        if self.keys.is_none() && self.proof.is_some() {
+            if self.early.len() >= EARLY {
+                self.early.pop_front();
             }
-            return None;
-        };
+            self.early.push_back(envelope);
+            return Unsealed::Waits;
+        }
+        self.open_now(&envelope, now).map_or(Unsealed::Never, Unsealed::Opened)
+    }
+
+    fn open_now(&mut self, envelope: &Early, now: Timestamp) -> Option<OpenedFrame> {
+        let keys = self.keys.as_ref()?;
         let opened = lock(keys).open_telemetry(&envelope.envelope, now);
         let bytes = match opened {
             Ok(telemetry) => telemetry.payload,

@@ -19,7 +19,7 @@ use super::{
     merge::since,
     opening::{Cause, Fault, Opened, Opening, is_life, open},
     outbox::Outbox,
-    session::{DeviceSession, Early},
+    session::{DeviceSession, Early, Unsealed},
 };
 use crate::path::PathChooser;
 
@@ -191,7 +191,12 @@ impl Worker {
                         self.push(letter);
                     }
                 }
-                Some(letter) = self.errands.next() => self.push(letter),
+                Some(letter) = self.errands.next() => {
+                    if let TwinMail::MadeSafe(result) = &letter {
+                        self.note_safe(result);
+                    }
+                    self.push(letter);
+                }
                 due = self.session.due() => {
                     if let Some(news) = self.session.on_due(due, &connection) {
                         self.push(TwinMail::Session(news));
@@ -331,12 +336,15 @@ impl Worker {
     /// same, since nobody will ever have the keys to open it; so is what its own digest refutes.
     fn open(&mut self, early: Early, connection: &Connection) {
         let theirs = early.receipt;
-        let opened = self.session.open(early, self.line.clock.now());
-        let Some(opened) = opened else {
-            if let Some(receipt) = theirs {
-                connection.control.confirm(receipt);
+        let opened = match self.session.open(early, self.line.clock.now()) {
+            Unsealed::Opened(opened) => opened,
+            Unsealed::Waits => return,
+            Unsealed::Never => {
+                if let Some(receipt) = theirs {
+                    connection.control.confirm(receipt);
+                }
+                return;
             }
-            return;
         };
         let ours = match theirs {
             Some(receipt) if self.line.device.delivery == Delivery::Durable => {
@@ -383,6 +391,10 @@ impl Worker {
         key: u64,
         writes: Vec<(PointIx, f64)>,
     ) -> Option<TwinMail> {
+        if self.line.confinement.borrow().confined {
+            let why = "the device is in quarantine".to_owned();
+            return Some(written(key, Err(WriteError::NotSent(why))));
+        }
         let permits = self.line.permits.as_ref();
         if let Some(why) = permits.and_then(|p| p.write_refusal(self.at)) {
             return Some(written(key, Err(WriteError::NotSent(why))));
@@ -407,6 +419,10 @@ impl Worker {
     fn on_confinement(&mut self, connection: &Connection) {
         let Confinement { confined, safe } = self.line.confinement.borrow_and_update().clone();
         self.accused = false;
+        // No command may follow the word about safety, and no such word a release.
+        for letter in self.errands.break_off() {
+            self.push(letter);
+        }
         match self.session.safety_keys() {
             _ if safe.is_empty() => {}
             Ok(keys) => {
@@ -415,11 +431,19 @@ impl Worker {
                 self.errands.make_safe(way, safe);
             }
             Err(why) => {
-                let device = &self.line.device.id;
-                tracing::error!(%device, "safe state not told: {why}");
+                let result = Err(format!("it cannot be told: {why}"));
+                self.note_safe(&result);
+                self.push(TwinMail::MadeSafe(result));
             }
         }
         self.session.confine(confined, Some(connection));
+    }
+
+    /// Puts on record whether a confined device said that it is safe.
+    fn note_safe(&self, result: &Result<(), String>) {
+        if let Some(trust) = &self.line.trust {
+            trust.safe_state(self.line.device.id.as_str(), result);
+        }
     }
 
     /// Ends the session of a device whose key is worth nothing any more.
@@ -439,7 +463,7 @@ impl Worker {
             trust.session(device, &connection.endpoint, AuditResult::Refused, "revoked");
         }
         let reason = "the device's key was revoked".to_owned();
-        self.push(TwinMail::Session(SessionMail::Refused { reason, again: true }));
+        self.push(TwinMail::Session(SessionMail::Ended { reason }));
         self.session.revoke(connection);
     }
 

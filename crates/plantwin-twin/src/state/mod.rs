@@ -239,6 +239,7 @@ impl TwinCore {
             TwinMail::Quarantine { key, reason } => {
                 self.on_quarantine(plan, key, reason, now, out);
             }
+            TwinMail::MadeSafe(result) => self.on_made_safe(plan, &result, now, out),
             TwinMail::Release { key } => self.on_release(plan, key, now, out),
             TwinMail::Retry { key, .. } | TwinMail::Drop { key, .. } => {
                 // The shell keeps what is set aside; here there is none.

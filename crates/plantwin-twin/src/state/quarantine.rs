@@ -54,8 +54,33 @@ impl TwinCore {
         self.enter(TwinState::Quarantined, Reason::Text(text.clone()), now);
         let mut changes = Changes::new();
         self.alarms.raise(Condition::Quarantine, &text, now, &mut changes);
+        if self.path.is_none() && !safe_state(plan).is_empty() {
+            let text = "not told its safe state yet: no path to it is up";
+            self.alarms.raise(Condition::SafeState, text, now, &mut changes);
+        }
         self.on_alarms(plan, &changes, now, out);
         self.save_at = plan.saves.then_some(now);
+    }
+
+    /// What became of telling a confined device to be safe.
+    pub(super) fn on_made_safe(
+        &mut self,
+        plan: &TwinPlan,
+        result: &Result<(), String>,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        let mut changes = Changes::new();
+        match result {
+            _ if self.confined.is_none() => return,
+            Ok(()) => self.alarms.clear(Condition::SafeState, "", now, &mut changes),
+            Err(reason) => {
+                let text = format!("did not confirm its safe state: {reason}");
+                self.alarms.raise(Condition::SafeState, &text, now, &mut changes);
+            }
+        }
+        self.on_alarms(plan, &changes, now, out);
+        self.observe_now(plan, now, out);
     }
 
     pub(super) fn on_release(
@@ -70,6 +95,7 @@ impl TwinCore {
         }
         let mut changes = Changes::new();
         self.alarms.clear(Condition::Quarantine, "", now, &mut changes);
+        self.alarms.clear(Condition::SafeState, "", now, &mut changes);
         self.on_alarms(plan, &changes, now, out);
         out.push(Effect::Unconfine);
         match (&self.path, plan.native()) {

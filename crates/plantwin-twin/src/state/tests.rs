@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use plantwin_model::{Flaw, Outcome, PointIx, Quality, SessionView, Timestamp, TwinState};
+use plantwin_model::{
+    AlarmState, Flaw, Outcome, PointIx, Quality, SessionView, Timestamp, TwinState,
+};
 use proptest::prelude::*;
 
 use super::{Effect, Effects, TwinCore, Vital};
@@ -310,6 +312,25 @@ fn a_point_that_grows_stale_while_the_device_speaks_is_out_of_sync_at_once() {
 }
 
 #[test]
+fn a_confined_device_that_does_not_say_it_is_safe_is_an_alarm_of_its_own() {
+    let mut rig = Rig::new("physical");
+    rig.up();
+    rig.values(1, 12.0);
+    let told = TwinMail::MadeSafe(Err("it refused".into()));
+    assert!(alarms(&rig.tell(told.clone())).is_empty(), "it is not confined");
+    rig.tell(TwinMail::Quarantine { key: None, reason: "its seal was forged".into() });
+    let failed = alarms(&rig.tell(told));
+    assert!(failed.iter().any(|a| a.contains("safe-state")), "{failed:?}");
+    let active = |rig: &Rig| {
+        let mut views = rig.core.alarms.active();
+        views.any(|a| a.id.as_str().contains("safe-state") && a.state == AlarmState::Unacknowledged)
+    };
+    assert!(active(&rig));
+    rig.tell(TwinMail::MadeSafe(Ok(())));
+    assert!(!active(&rig));
+}
+
+#[test]
 fn a_lost_path_is_an_alarm_and_leaves_the_commands_under_way_unknown() {
     let mut rig = Rig::new("physical");
     rig.up();
@@ -376,7 +397,7 @@ fn what_is_saved_comes_back_with_its_age_and_never_as_live() {
         Effect::Tell(TwinEvent::Alarms(a)) => Some(a[0].state),
         _ => None,
     });
-    assert_eq!(state, Some(plantwin_model::AlarmState::Acknowledged));
+    assert_eq!(state, Some(AlarmState::Acknowledged));
 }
 
 /// A frame as a link makes it of what a store kept.

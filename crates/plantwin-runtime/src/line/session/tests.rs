@@ -156,7 +156,10 @@ impl Bench {
     }
 
     fn open(&mut self, early: Early) -> Option<OpenedFrame> {
-        self.session.open(early, self.clock.now())
+        match self.session.open(early, self.clock.now()) {
+            Unsealed::Opened(opened) => Some(opened),
+            Unsealed::Waits | Unsealed::Never => None,
+        }
     }
 }
 
@@ -233,7 +236,7 @@ async fn a_value_that_does_not_fit_its_digest_is_evidence_and_is_not_taken() {
 }
 
 #[tokio::test]
-async fn an_envelope_opens_once_and_a_value_before_the_proof_waits_for_it() {
+async fn an_envelope_opens_once() {
     let mut bench = Bench::new().await;
     bench.prove().await;
     let early = bench.sealed(1, 3.0);
@@ -241,6 +244,28 @@ async fn an_envelope_opens_once_and_a_value_before_the_proof_waits_for_it() {
     assert!(bench.open(early).is_some());
     assert!(bench.open(copy).is_none(), "a replay");
     assert_eq!(bench.session.evidence.verdict(), None, "which a network may cause");
+}
+
+#[tokio::test]
+async fn what_comes_before_the_proof_waits_for_the_keys_and_is_not_given_up() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    bench.session.begin(&bench.connection);
+    let now = bench.clock.now();
+    for receipt in 0..=EARLY as u64 {
+        let early = Early { receipt: Some(receipt), ..bench.sealed(receipt, 3.0) };
+        assert!(matches!(bench.session.open(early, now), Unsealed::Waits));
+    }
+    assert!(bench.session.take_early().is_empty(), "there are no keys yet");
+    let due = bench.session.due().await;
+    assert!(matches!(bench.session.on_due(due, &bench.connection), Some(SessionMail::Open { .. })));
+    let receipts: Vec<_> = bench.session.take_early().iter().map(|e| e.receipt).collect();
+    let newest: Vec<_> = (1..=EARLY as u64).map(Some).collect();
+    assert_eq!(receipts, newest, "the oldest was let go, and is not confirmed");
+    // Without keys and without a proof under way it will never open.
+    let lone = bench.sealed(99, 3.0);
+    bench.session.confine(true, None);
+    assert!(matches!(bench.session.open(lone, now), Unsealed::Never));
 }
 
 #[tokio::test]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use plantwin_adapter::PointWrite;
 use plantwin_model::PointIx;
-use plantwin_twin::TwinMail;
+use plantwin_twin::{TwinMail, WriteError};
 
 use super::{
     super::LineOrder,
-    wire::{Mood, Rig, Setup, is_up, lock, rig},
+    wire::{Mood, Rig, Setup, WriteMood, is_up, lock, rig},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -84,4 +84,54 @@ async fn a_confined_device_is_told_to_be_safe_at_once_and_whenever_it_comes_back
     rig.confiner.tell(None);
     rig.letters_for(SECOND * 30).await;
     assert_eq!(lock(&rig.device.written).len(), 2, "a free one is left alone");
+}
+
+fn made_safe(letters: &[TwinMail]) -> Vec<Result<(), String>> {
+    let result = |letter: &TwinMail| match letter {
+        TwinMail::MadeSafe(result) => Some(result.clone()),
+        _ => None,
+    };
+    letters.iter().filter_map(result).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_twin_hears_whether_its_device_said_that_it_is_safe() {
+    let mut rig = up(Mood::Sends(SECOND)).await;
+    let safe = vec![(SAFE.point, SAFE.value)];
+    rig.confiner.tell(Some(safe.clone()));
+    assert_eq!(made_safe(&rig.letters_for(SECOND).await), [Ok(())]);
+    rig.confiner.tell(None);
+    rig.letters_for(SECOND).await;
+    // One that refuses is told again, and then the twin hears why it is not safe.
+    lock(&rig.device.written).clear();
+    *lock(&rig.device.writes) = WriteMood::Refuses;
+    rig.confiner.tell(Some(safe));
+    let told = made_safe(&rig.letters_for(SECOND * 10).await);
+    assert!(matches!(&told[..], [Err(reason)] if reason.contains("out of range")), "{told:?}");
+    assert_eq!(*lock(&rig.device.written), [[SAFE], [SAFE], [SAFE]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_command_follows_the_word_about_safety() {
+    let mut rig = up(Mood::Sends(SECOND)).await;
+    *lock(&rig.device.writes) = WriteMood::Hangs;
+    rig.order(LineOrder::Write { key: 1, writes: vec![(PointIx(1), 1.0)] }).await;
+    rig.letters_for(Duration::from_millis(100)).await;
+    *lock(&rig.device.writes) = WriteMood::Takes;
+    lock(&rig.device.written).clear();
+    rig.confiner.tell(Some(vec![(SAFE.point, SAFE.value)]));
+    rig.order(LineOrder::Write { key: 2, writes: vec![(PointIx(1), 1.0)] }).await;
+    let letters = rig.letters_for(SECOND).await;
+    let written: Vec<_> = letters
+        .iter()
+        .filter_map(|l| match l {
+            TwinMail::Written(mail) => Some((mail.key, mail.result.clone())),
+            _ => None,
+        })
+        .collect();
+    let refused = WriteError::NotSent("the device is in quarantine".to_owned());
+    assert!(
+        matches!(&written[..], [(1, Err(WriteError::Unknown(_))), (2, Err(why))] if *why == refused)
+    );
+    assert_eq!(*lock(&rig.device.written), [[SAFE]]);
 }
