@@ -79,9 +79,9 @@ pub(crate) fn recover<R>(
     for story in stories.into_values() {
         let target = target(plant, &story.intent);
         match story.outcome {
-            Some((outcome, _)) => {
+            Some((outcome, at)) => {
                 let written = target.as_ref().filter(|_| story.sent.is_some());
-                let written = written.map(|(device, writes, _)| (*device, writes.as_slice()));
+                let written = written.map(|(device, writes, _)| (*device, writes.as_slice(), at));
                 commands.recall(story.intent, outcome, written);
             }
             None => commands.resume(story.intent, target, story.sent, now, out),

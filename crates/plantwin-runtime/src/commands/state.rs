@@ -17,6 +17,8 @@ pub(crate) const REMEMBERED: usize = 100_000;
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 /// How long a device that is heard again may take to show what was written.
 pub(crate) const SHOWN_WITHIN: Duration = Duration::from_secs(10);
+/// The same of one that tells changes only, and so shows nothing anew of what did not change.
+pub(crate) const SILENT_WITHIN: Duration = Duration::from_mins(2);
 /// Numbers of commands towards twins and lines have this bit, other requests have not.
 pub(crate) const TICKET_BIT: u64 = 1 << 63;
 
@@ -326,21 +328,25 @@ impl<R> Commands<R> {
             return Some(Outcome::Unknown { reason: reason.to_owned() });
         }
         let Stage::Watched { sent, heard } = &mut command.stage else { return None };
-        let seen = |point: PointIx| {
-            points.iter().find(|s| s.point == point && s.received > *sent).map(|s| s.value)
-        };
-        let mut all_shown = true;
+        let seen = |point: PointIx| points.iter().find(|s| s.point == point && s.received > *sent);
+        let (mut all_shown, mut shown_at) = (true, now);
         for (&(point, value), &tolerance) in command.writes.iter().zip(&command.tolerances) {
             match seen(point) {
                 None => return None,
-                Some(shown) => all_shown &= (shown - value).abs() <= tolerance,
+                Some(shown) => {
+                    all_shown &= (shown.value - value).abs() <= tolerance;
+                    shown_at = shown_at.min(shown.received);
+                }
             }
         }
         if all_shown {
             return Some(Outcome::Done);
         }
         let (since, sent) = (*heard.get_or_insert(now), *sent);
-        if now.since(since) < patience {
+        // What came first may have been measured before: it takes a newer look, or, of a device
+        // that tells changes only, a long time without any.
+        let looked = shown_at.since(since) >= patience;
+        if !looked && now.since(since) < SILENT_WITHIN.mul_f64(self.pace) {
             return None;
         }
         let points: Vec<PointIx> = command.writes.iter().map(|(point, _)| *point).collect();
@@ -378,11 +384,14 @@ impl<R> Commands<R> {
 
     fn touch(&mut self, device: DeviceIx, points: &[PointIx], ticket: u64, now: Timestamp) {
         for &point in points {
-            let [newest, before] = self.touched.entry((device, point)).or_default();
-            if newest.is_some_and(|(other, _)| other != ticket) {
-                *before = *newest;
+            let touched = self.touched.entry((device, point)).or_default();
+            let mine = touched.iter().position(|t| t.is_some_and(|(of, _)| of == ticket));
+            // In place of its own last touch, or of the older one.
+            let oldest = usize::from(touched[1].map(|(_, at)| at) < touched[0].map(|(_, at)| at));
+            let place = &mut touched[mine.unwrap_or(oldest)];
+            if place.is_none_or(|(_, at)| at < now) {
+                *place = Some((ticket, now));
             }
-            *newest = Some((ticket, now));
         }
     }
 
@@ -514,18 +523,20 @@ impl<R> Commands<R> {
     }
 
     /// Remembers a command of an earlier run that had its outcome; `sent` is what it may have
-    /// written.
+    /// written, and until when.
     pub(crate) fn recall(
         &mut self,
         intent: Intent,
         outcome: Outcome,
-        sent: Option<(DeviceIx, &[(PointIx, f64)])>,
+        sent: Option<(DeviceIx, &[(PointIx, f64)], Timestamp)>,
     ) {
         let key = intent.key;
         let (ticket, stage) = (TICKET_BIT | self.next, Stage::Final(outcome));
         self.next += 1;
-        if let Some((device, writes)) = sent {
+        if let Some((device, writes, until)) = sent {
             self.note_written(device, writes, ticket);
+            let points: Vec<PointIx> = writes.iter().map(|(point, _)| *point).collect();
+            self.touch(device, &points, ticket, until);
         }
         let command = Command {
             ticket,

@@ -58,6 +58,7 @@ enum Next {
 
 const KEY: CommandKey = CommandKey(0xabc);
 const OLD: f64 = 1.0;
+const SECOND: Duration = Duration::from_secs(1);
 
 struct World<'p> {
     plant: &'p PlantSpec,
@@ -478,6 +479,63 @@ fn a_later_command_to_the_same_point_leaves_the_earlier_one_unknown_for_good() {
         })
         .collect();
     assert!(matches!(outcomes[..], [(1, Outcome::Unknown { .. }), (2, Outcome::Done)]));
+}
+
+#[test]
+fn after_a_crash_a_command_that_another_may_have_undone_is_unknown() {
+    let plant = plant();
+    let sent = |ms| Timestamp::from_millis(ms);
+    let intent = |key, value| asked(key, value, sent(1_000)).intent;
+    // The first was sent before the second and answered after it, as networks do.
+    let outcome =
+        CommandStep::Outcome { key: CommandKey(1), outcome: Outcome::Done, at: sent(1_030) };
+    let journal = vec![
+        CommandStep::Intent(intent(1, 3.0)),
+        CommandStep::Sent { key: CommandKey(1), at: sent(1_010) },
+        CommandStep::Intent(intent(2, 4.0)),
+        CommandStep::Sent { key: CommandKey(2), at: sent(1_020) },
+        outcome,
+    ];
+    let mut core: Commands<u8> = Commands::new(1.0);
+    let mut out = vec![];
+    let mut now = sent(2_000);
+    assert_eq!(recover(&mut core, &plant, journal, now, &mut out), 0);
+    while out.is_empty() {
+        now = now.plus(Duration::from_secs(1));
+        assert!(now < sent(60_000), "it stays open");
+        let seen = PointSeen { point: PointIx(0), value: 3.0, received: now };
+        core.observed(DeviceIx(0), &[seen], now, &mut out);
+    }
+    assert!(
+        matches!(
+            &out[..],
+            [Output::Append(CommandStep::Outcome { outcome: Outcome::Unknown { .. }, .. })]
+        ),
+        "{out:?}"
+    );
+}
+
+#[test]
+fn one_old_look_at_a_device_does_not_say_that_it_did_not_act() {
+    let plant = plant();
+    let mut world = World::new(&plant, Course::AnswerLost, 5.0);
+    world.ask();
+    while world.step() {}
+    // What it showed before it acted is still on its way; what it shows then comes once a minute.
+    let old = PointSeen { point: PointIx(0), value: OLD, received: world.now.plus(SECOND) };
+    for second in 1..60 {
+        world.now = world.now.plus(SECOND);
+        let seen = PointSeen { received: world.now.min(old.received), ..old };
+        let mut out = vec![];
+        world.core.observed(DeviceIx(0), &[seen], world.now, &mut out);
+        world.take(out);
+        while world.step() {}
+        assert_eq!(world.core.counts(), (1, 1), "after {second} s");
+    }
+    world.settle();
+    world.ask();
+    world.settle();
+    assert_eq!(world.told.last(), Some(&Outcome::Done));
 }
 
 #[test]
