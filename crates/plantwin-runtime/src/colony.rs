@@ -186,17 +186,15 @@ impl Colony {
         let mut outlets: Vec<Vec<FlowOutlet>> = plant.devices.iter().map(|_| vec![]).collect();
         let mut openers: Vec<Vec<Opener>> = plant.devices.iter().map(|_| vec![]).collect();
         for ((number, flow), place) in (0_u32..).zip(&plant.flows).zip(&flows.places) {
-            let zone = |ix: DeviceIx| plant.devices[ix.index()].zone;
-            let crosses = zone(flow.from) != zone(flow.to);
             let (giver, taker) = keys.pair(twin_party(flow.from), twin_party(flow.to))?;
             outlets[flow.from.index()].push(FlowOutlet {
                 mailbox: mailboxes[flow.to.index()].clone(),
                 sealer: giver.0,
                 flow: *place,
-                gate: crosses.then(|| {
+                gate: {
                     let gate = FlowGate::new(Arc::clone(&policy), number);
-                    Box::new(move |now| gate.lets_cross(now)) as plantwin_twin::FlowGate
-                }),
+                    Some(Box::new(move |now| gate.lets_cross(now)) as plantwin_twin::FlowGate)
+                },
             });
             openers[flow.to.index()].push(taker.1);
         }

@@ -197,7 +197,11 @@ impl Router {
             errand.action,
             Action::Write | Action::Command | Action::Configure | Action::Admin
         );
-        if acts && self.audit.is_blocked() {
+        if acts { self.on_record() } else { Ok(()) }
+    }
+
+    fn on_record(&self) -> Result<(), String> {
+        if self.audit.is_blocked() {
             return Err("the audit trail cannot be written; see that the disk has room, and ask \
                         again"
                 .to_owned());

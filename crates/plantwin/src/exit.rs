@@ -26,9 +26,11 @@ pub(crate) fn say(text: fmt::Arguments<'_>) {
 pub(crate) enum Code {
     /// All is well.
     Ok = 0,
-    /// `audit verify`: records are missing in the middle of the trail.
+    /// `audit verify`: records are missing in the middle of the trail. `authority origin`: values
+    /// that nothing vouches for.
     Gap = 2,
-    /// `audit verify`: something in the trail is not what was written.
+    /// `audit verify`: something in the trail is not what was written. `authority origin`: a value
+    /// is not what its device said.
     Altered = 3,
     /// `audit verify`: the trail ends before a checkpoint says it did.
     Truncated = 4,

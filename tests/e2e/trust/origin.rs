@@ -41,6 +41,11 @@ fn check_way_out(path: impl Fn(u16) -> String) {
     let altered = check(&records.replacen("41.8725", "41.8726", 1));
     assert_eq!(altered.status.code(), Some(3), "{}", stdout(&altered));
     assert!(stdout(&altered).contains("rig.zeppelin_level is not what the device said"));
+    // Whoever alters a value and takes its digest away has not covered it up.
+    let bare = records.replacen("41.8725", "41.8726", 1).replacen("\"origin\":", "\"o\":", 1);
+    let bare = check(&bare);
+    assert_eq!(bare.status.code(), Some(2), "{}", stdout(&bare));
+    assert!(stdout(&bare).contains("bears no digest"), "{}", stdout(&bare));
 }
 
 #[test]

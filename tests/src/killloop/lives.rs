@@ -216,17 +216,20 @@ impl Plant<'_> {
     }
 
     fn read_log(&self, life: u64, report: &mut Report) {
-        let said = self.said();
+        let said = self.log_text();
         if said.contains("panicked") || said.contains("damaged") {
-            report.note(&format!("life {life} complained"), &said);
+            report.note(&format!("life {life} complained"), &self.said());
             // Kept for whoever looks into it; without it the run fails all the same.
             let _ = fs::copy(self.log(), self.folder.join(format!("life-{life}.log")));
         }
     }
 
+    fn log_text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned()
+    }
+
     fn said(&self) -> String {
-        let bytes = fs::read(self.log()).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).chars().take(4000).collect()
+        self.log_text().chars().take(4000).collect()
     }
 }
 

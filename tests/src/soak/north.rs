@@ -43,6 +43,8 @@ pub(super) struct North {
     pub(super) records: u64,
     /// Records inside gap records.
     pub(super) in_gaps: u64,
+    /// Values that plantwin says never reached it: a broker that dies loses what lay in it.
+    pub(super) missing: u64,
 }
 
 impl North {
@@ -52,6 +54,7 @@ impl North {
         let count = record["gap"]["count"].as_u64();
         self.records += 1;
         self.in_gaps += count.unwrap_or(0);
+        self.missing += record["missing_before"].as_u64().unwrap_or(0);
         let first = (last + 1).saturating_sub(count.unwrap_or(1));
         if let Some(seen) = self.devices.get_mut(device) {
             seen.take(first, last);

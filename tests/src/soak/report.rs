@@ -30,6 +30,7 @@ pub(super) struct Found {
     pub(super) troubles: Counts,
     pub(super) records: u64,
     pub(super) in_gaps: u64,
+    pub(super) missing: u64,
     pub(super) unexplained: u64,
     pub(super) panics: u64,
     /// In the end, when the troubles were over.
@@ -172,7 +173,10 @@ pub(super) fn markdown(found: &Found) -> (String, bool) {
         most(|s| s.coalesced),
         most(|s| s.shed),
     ));
-    line(format!("Northbound: {} records, {} in gap records.", found.records, found.in_gaps));
+    line(format!(
+        "Northbound: {} records, {} in gap records, {} told to have been lost before plantwin.",
+        found.records, found.in_gaps, found.missing
+    ));
     for (title, counts) in [("Commands", &found.commands), ("Troubles", &found.troubles)] {
         let mut all = String::new();
         for (what, count) in counts {

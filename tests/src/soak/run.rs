@@ -234,9 +234,9 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
     let log = fs::read_to_string(folder.join("plant.log")).unwrap_or_default();
     let panics = log.matches("panicked").count() as u64;
     let crashes = samples.iter().map(|s| s.crashes).max().unwrap_or(0);
-    let (records, in_gaps, unexplained) = {
+    let (records, in_gaps, missing, unexplained) = {
         let book = lock(&book);
-        (book.records, book.in_gaps, book.unexplained())
+        (book.records, book.in_gaps, book.missing, book.unexplained())
     };
     let found = Found {
         devices,
@@ -248,6 +248,7 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
         troubles,
         records,
         in_gaps,
+        missing,
         unexplained,
         panics: panics.max(crashes),
         not_shadowed: missing,

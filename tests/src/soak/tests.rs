@@ -81,6 +81,7 @@ fn found(slope: f64, unexplained: u64) -> Found {
         troubles: Counts::from([("garbage", 7)]),
         records: 9,
         in_gaps: 0,
+        missing: 0,
         unexplained,
         panics: 0,
         not_shadowed: 1,

@@ -21,6 +21,8 @@ pub struct Policy {
     pub(super) epoch: u64,
     pub(super) plant: Arc<PlantSpec>,
     pub(super) builtin: bool,
+    /// A grant of the file is to devices.
+    names_devices: bool,
     pub(super) grants: Box<[GrantSpec]>,
     /// Each object of each grant, in the order of the file: what the bits stand for.
     pub(super) clauses: Box<[Clause]>,
@@ -134,6 +136,9 @@ impl Policy {
         Self {
             epoch,
             builtin,
+            names_devices: grants
+                .iter()
+                .any(|g| g.who.iter().any(|who| matches!(who, Who::Device(_)))),
             clauses: clauses.collect(),
             words,
             by_action: Action::ALL.map(|a| of_grant(&|g| g.actions.contains(a))),
@@ -178,8 +183,16 @@ impl Policy {
 
     /// Whether a flow, by its place in the plant, may carry one message now. It counts for the
     /// rate of its conduit.
+    ///
+    /// A flow is what a device does to another one. Once the file says what devices may do, it
+    /// takes a grant to write to the other one, also within a zone.
     pub fn permits_flow(&self, flow: u32, now: Timestamp) -> bool {
-        self.conduits.flow(flow, now)
+        let granted = || {
+            let Some(ends) = self.plant.flows.get(flow as usize) else { return false };
+            let (who, to) = (self.device(ends.from), super::Object::Device(ends.to));
+            self.judge(who, Action::Write, to, None, now, None).verdict == super::Verdict::Allow
+        };
+        (!self.names_devices || granted()) && self.conduits.flow(flow, now)
     }
 
     pub(super) fn role_row(&self, role: Role) -> (u32, &[u64]) {

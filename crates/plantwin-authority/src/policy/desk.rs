@@ -221,7 +221,7 @@ pub(super) fn limit_text(
     }
 }
 
-/// A flow from zone to zone asks here before every message.
+/// A flow asks here before every message.
 #[derive(Clone, Debug)]
 pub struct FlowGate {
     desk: Arc<PolicyDesk>,
@@ -234,7 +234,7 @@ impl FlowGate {
         Self { desk, flow }
     }
 
-    /// Whether one message may cross now. It counts.
+    /// Whether one message may go now. It counts.
     pub fn lets_cross(&self, now: Timestamp) -> bool {
         self.desk.policy().permits_flow(self.flow, now)
     }

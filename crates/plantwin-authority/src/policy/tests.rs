@@ -312,6 +312,25 @@ fn the_answer_names_the_rule_and_its_line_or_the_nearest_one() {
 }
 
 #[test]
+fn where_the_file_says_what_devices_may_do_a_flow_needs_a_grant_also_within_its_zone() {
+    let flow = "[[flow]]\nfrom = \"tank1.outflow\"\nto = \"pump.inflow\"\n";
+    let with = |grants: &[String]| Policy::compile(plant(&format!("{}{flow}", rules(grants))));
+    let grant = |who: &str, on: &str, more: &str| {
+        format!("[[policy.grant]]\nwho = \"{who}\"\naction = \"write\"\non = \"{on}\"\n{more}")
+    };
+    assert!(with(&[]).permits_flow(0, noon()), "nothing is said of devices");
+    assert!(with(&[grant("operator", "*", "")]).permits_flow(0, noon()));
+    assert!(with(&[grant("device:tank1", "field/pump", "")]).permits_flow(0, noon()));
+    assert!(with(&[grant("device", "field/*", "")]).permits_flow(0, noon()));
+    let another = with(&[grant("device:pump", "field/*", "")]);
+    assert!(!another.permits_flow(0, noon()), "it is for another device");
+    let elsewhere = with(&[grant("device:tank1", "control/*", "")]);
+    assert!(!elsewhere.permits_flow(0, noon()), "it is for other devices");
+    let at_night = with(&[grant("device:tank1", "field/*", "hours = \"22:00-06:00\"\n")]);
+    assert!(!at_night.permits_flow(0, noon()));
+}
+
+#[test]
 fn a_path_through_another_zone_needs_a_conduit_there_and_back() {
     let device = "[device.far]\ntype = \"tank\"\nzone = \"field\"\npaths = [\"radio\", \"wire\"]\n\
                   [device.far.radio]\nvia = \"radio\"\n";

@@ -200,6 +200,19 @@ impl AuthorityOp {
         )
     }
 
+    /// Whether it must wait while nobody could account for it. What only looks, and what takes trust
+    /// away, never waits.
+    pub const fn must_be_on_record(&self) -> bool {
+        !matches!(
+            self,
+            Self::CheckOrigins { .. }
+                | Self::List
+                | Self::Revoke { .. }
+                | Self::Dismiss { .. }
+                | Self::Refuse { .. }
+        )
+    }
+
     /// Whether it never changes what outlives the process.
     pub const fn is_light(&self) -> bool {
         matches!(

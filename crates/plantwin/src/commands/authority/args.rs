@@ -75,7 +75,8 @@ Live sessions end within a second. The device may be enrolled again with another
 Reads the JSON objects that leave northbound, one a line. Values of native devices bear a digest
 that no gateway can make; this compares it. A device that has another key since is told as altered.
 
-Exit codes: 0 all hold, 3 some are not what the device said, 64 a line is no JSON.")]
+Exit codes: 0 all hold, 2 some bear no digest or are of devices not known here, 3 some are not
+what the device said, 64 a line is no JSON.")]
     Origin(OriginArgs),
     /// Run the authority as a process of its own, for gateways elsewhere
     #[command(after_help = "Examples:

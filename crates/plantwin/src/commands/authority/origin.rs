@@ -1,7 +1,9 @@
 //! `plantwin authority origin`: whether telemetry, wherever it has been, is what its devices said.
 //!
 //! It reads the JSON objects that leave northbound, one a line, and asks the authority, which
-//! alone shares the devices' origin keys. Absent: records without digests, which nobody can check.
+//! alone shares the devices' origin keys. A value without a digest proves nothing, and may have
+//! lost it to whoever altered it: each is named, and the answer is not good then. Absent: telling a
+//! digest that was taken away from one that never was.
 
 use std::{
     fs::File,
@@ -17,6 +19,9 @@ use serde_json::Value;
 
 use super::{args::OriginArgs, desk::Desk, nonsense};
 use crate::exit::{Code, Failure, OrExit as _};
+
+/// Most values without a digest, and most of unknown devices, that are named.
+const NAMED: usize = 20;
 
 /// A claim and the line it stands in.
 struct Read {
@@ -49,7 +54,12 @@ pub(super) fn origin(args: &OriginArgs) -> Result<Code, Failure> {
         let record: Value = serde_json::from_str(&line).map_err(|error| {
             Code::Usage.failure(format!("line {}: it is no JSON object: {error}", at + 1))
         })?;
-        counts.without += claims(&record, at + 1, &mut waiting);
+        for point in claims(&record, at + 1, &mut waiting) {
+            counts.without += 1;
+            if counts.without <= NAMED {
+                say!("line {}: {point} bears no digest", at + 1);
+            }
+        }
         if waiting.len() >= ORIGINS_LIMIT {
             check(&mut desk, &mut waiting, &mut counts)?;
         }
@@ -60,7 +70,11 @@ pub(super) fn origin(args: &OriginArgs) -> Result<Code, Failure> {
         "{held} values are what their devices said, {altered} are not, {unknown} of devices that \
          are not known here, {without} without a digest"
     );
-    Ok(if altered == 0 { Code::Ok } else { Code::Altered })
+    Ok(match (altered, unknown + without) {
+        (0, 0) => Code::Ok,
+        (0, _) => Code::Gap,
+        _ => Code::Altered,
+    })
 }
 
 fn check(desk: &mut Desk, waiting: &mut Vec<Read>, counts: &mut Counts) -> Result<(), Failure> {
@@ -81,18 +95,26 @@ fn check(desk: &mut Desk, waiting: &mut Vec<Read>, counts: &mut Counts) -> Resul
                     let OriginClaim { device, point, .. } = claim;
                     say!("line {line}: {device}.{point} is not what the device said");
                 }
-                None => counts.unknown += 1,
+                None => {
+                    counts.unknown += 1;
+                    if counts.unknown <= NAMED {
+                        say!("line {line}: {} is not known here", claim.device);
+                    }
+                }
             }
         }
     }
     Ok(())
 }
 
-/// The claims of a record; returns how many of its values have no digest.
-fn claims(record: &Value, line: usize, out: &mut Vec<Read>) -> usize {
+/// The claims of a record; returns which of its values have no digest.
+fn claims(record: &Value, line: usize, out: &mut Vec<Read>) -> Vec<String> {
     let device = record["device"].as_str();
     let sequence = record["device_sequence"].as_u64();
-    let mut without = 0;
+    let mut without = Vec::new();
+    if !record["values"].is_object() && !record["gap"].is_object() {
+        without.push("what is no record of values or of a gap".to_owned());
+    }
     for (point, said) in record["values"].as_object().into_iter().flatten() {
         let claim = device.zip(sequence).and_then(|(device, sequence)| {
             Some(OriginClaim {
@@ -108,7 +130,9 @@ fn claims(record: &Value, line: usize, out: &mut Vec<Read>) -> usize {
         });
         match claim {
             Some(claim) => out.push(Read { line, claim }),
-            None => without += 1,
+            None => {
+                without.push(format!("{}.{point}", device.unwrap_or("a device without a name")));
+            }
         }
     }
     without
@@ -131,18 +155,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_with_a_digest_are_claims_and_others_are_counted() {
+    fn values_with_a_digest_are_claims_and_others_are_named() {
         let record = json!({ "device": "tank1", "device_sequence": 7, "values": {
             "level": { "v": 12.4, "q": "uncertain", "why": "out of range", "t_ns": 5, "u": "cm",
                        "origin": "00112233445566778899aabbccddeeff" },
             "flow": { "v": 1.0, "q": "good", "t": 5 },
         }});
         let mut found = Vec::new();
-        assert_eq!(claims(&record, 3, &mut found), 1);
+        assert_eq!(claims(&record, 3, &mut found), ["tank1.flow"]);
         let [Read { line: 3, claim }] = &found[..] else { panic!("one claim") };
         assert_eq!((&*claim.point, claim.sequence), ("level", 7));
         assert_eq!(claim.quality, Quality::Uncertain(Flaw::OutOfRange));
         assert_eq!(f64::from_bits(claim.value_bits), 12.4);
-        assert_eq!(claims(&json!([1]), 1, &mut found), 0);
+        assert_eq!(claims(&json!([1]), 1, &mut found).len(), 1);
+        assert!(claims(&json!({ "gap": { "count": 3 } }), 1, &mut found).is_empty());
     }
 }
