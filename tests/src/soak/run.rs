@@ -229,7 +229,7 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
         thread::sleep(Duration::from_millis(100));
     }
     let hours = began.elapsed().as_secs_f64() / 3600.0;
-    let missing = settle(&running.control, &book, devices);
+    let not_shadowed = settle(&running.control, &book, devices);
     orderly &= running.end();
     let log = fs::read_to_string(folder.join("plant.log")).unwrap_or_default();
     let panics = log.matches("panicked").count() as u64;
@@ -251,7 +251,7 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
         missing,
         unexplained,
         panics: panics.max(crashes),
-        not_shadowed: missing,
+        not_shadowed,
         orderly,
     };
     let (text, passed) = markdown(&found);

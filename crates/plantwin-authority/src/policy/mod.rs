@@ -37,6 +37,6 @@ pub use decide::{Decision, Limit, Object, Subject, Verdict};
 pub use desk::{FlowGate, PolicyDesk, Ruling};
 pub use errand::{Errand, errand_of};
 pub use explain::{Explanation, Question, RuleRef};
-pub use passphrase::{hash_passphrase, verify_passphrase};
+pub use passphrase::{hash_passphrase, verify_nobody, verify_passphrase};
 pub use principal::Principal;
 pub use rates::Rates;

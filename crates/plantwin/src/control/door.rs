@@ -6,24 +6,18 @@
 //! stranger. Absent: what they may do (the policy).
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt as _,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
-use plantwin_authority::policy::{Policy, Principal, verify_passphrase};
-use plantwin_model::{AuditEntry, AuditKind, AuditResult, Role, Timestamp, UserSpec};
+use plantwin_authority::policy::{Policy, Principal, verify_nobody, verify_passphrase};
+use plantwin_model::{AuditEntry, AuditKind, AuditResult, Role, UserSpec};
 use plantwin_runtime::FrontDesk;
 use tokio::sync::Semaphore;
 
-use super::wire::Proof;
+use super::{lockout::Lockout, wire::Proof};
 
-/// Wrong passphrases in a row after which a user is locked out for a while.
-const TRIES: u32 = 5;
-/// For how long.
-const LOCKED: Duration = Duration::from_mins(1);
 /// Whom nobody is: told the same whatever is wrong, so that names cannot be tried out.
 const WRONG: &str = "no such user, no passphrase set, or a wrong one";
 
@@ -71,12 +65,12 @@ pub(super) struct Door {
     owner: Owner,
     /// One passphrase at a time: each costs 64 MiB and a quarter of a second.
     checking: Semaphore,
-    wrong: Mutex<BTreeMap<String, (u32, Timestamp)>>,
+    lockout: Mutex<Lockout>,
 }
 
 impl Door {
     pub(super) fn new(front: FrontDesk, owner: Owner) -> Self {
-        Self { front, owner, checking: Semaphore::new(1), wrong: Mutex::default() }
+        Self { front, owner, checking: Semaphore::new(1), lockout: Mutex::default() }
     }
 
     /// Whether others than the owner are among the users.
@@ -103,49 +97,38 @@ impl Door {
 
     async fn prove(&self, uid: u32, proof: Proof) -> Result<UserSpec, String> {
         let Ok(_one) = self.checking.acquire().await else { return Err(WRONG.to_owned()) };
+        if let Some(left) = self.lockout().left(uid, self.front.now()) {
+            let text =
+                format!("too many wrong passphrases; try again in {} s", left.as_secs_f64().ceil());
+            self.account(uid, "user:?", AuditResult::Refused, &text);
+            return Err(text);
+        }
         let Proof { user: name, passphrase } = proof;
         let policy = self.front.policy();
         let user = policy.users().iter().find(|u| *u.name == *name).cloned();
-        let Some((user, hash)) = user.and_then(|u| u.passphrase.clone().map(|hash| (u, hash)))
-        else {
-            self.account(uid, "user:?", AuditResult::Refused, WRONG);
-            return Err(WRONG.to_owned());
-        };
-        let object = format!("user:{name}");
-        if self.is_locked(&name) {
-            let text = "too many wrong passphrases; try again in a minute";
-            self.account(uid, &object, AuditResult::Refused, text);
-            return Err(text.to_owned());
-        }
-        let fits = tokio::task::spawn_blocking(move || verify_passphrase(&passphrase, &hash));
-        if fits.await.unwrap_or(false) {
-            self.wrong().remove(&name);
+        let known = user.and_then(|u| u.passphrase.clone().map(|hash| (u, hash)));
+        let (user, hash) = known.unzip();
+        // Looked at for as long whether there is such a user or not.
+        let fits = tokio::task::spawn_blocking(move || match hash {
+            Some(hash) => verify_passphrase(&passphrase, &hash),
+            None => verify_nobody(&passphrase),
+        });
+        let fits = fits.await.unwrap_or(false);
+        // Only the names of users go on record: a wrong one may be a passphrase.
+        let object =
+            user.as_ref().map_or("user:?".to_owned(), |user| format!("user:{}", user.name));
+        if let Some(user) = user.filter(|_| fits) {
             self.account(uid, &object, AuditResult::Done, "proved by passphrase");
             return Ok(user);
         }
-        self.note_wrong(name);
+        self.lockout().wrong(uid, self.front.now());
         self.account(uid, &object, AuditResult::Refused, "wrong passphrase");
         Err(WRONG.to_owned())
     }
 
-    fn wrong(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (u32, Timestamp)>> {
+    fn lockout(&self) -> std::sync::MutexGuard<'_, Lockout> {
         // Counters, each on its own.
-        self.wrong.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_locked(&self, name: &str) -> bool {
-        let now = self.front.now();
-        self.wrong().get(name).is_some_and(|(n, last)| *n >= TRIES && now.since(*last) < LOCKED)
-    }
-
-    /// Only names of users get here, so the table stays as small as theirs.
-    fn note_wrong(&self, name: String) {
-        let now = self.front.now();
-        let mut wrong = self.wrong();
-        let (count, last) = wrong.entry(name).or_insert((0, now));
-        // After a lock-out everybody starts over.
-        *count = if *count >= TRIES { 1 } else { *count + 1 };
-        *last = now;
+        self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn account(&self, uid: u32, object: &str, result: AuditResult, detail: &str) {

@@ -7,6 +7,7 @@
 
 mod client;
 mod door;
+mod lockout;
 mod place;
 mod server;
 mod sight;
