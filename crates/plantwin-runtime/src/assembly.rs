@@ -231,7 +231,10 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         let revive = Box::new(move || ward.revive());
         table.insert(device.id.clone(), Entry { ix: device.ix, orders, revive });
     }
-    let orphans = commands.open(&plant, memory.steps, lines);
+    let (orphans, last) = commands.open(&plant, memory.steps, lines);
+    for asked in last {
+        trust.audit.record(asked.entry());
+    }
     if orphans > 0 {
         warnings.push(lost_beginnings(orphans));
     }

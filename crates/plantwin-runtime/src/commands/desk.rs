@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Ask, CommandStep, Commands, Intent, Output, PointSeen,
-    recover::{self, tolerance},
+    recover::{self, LastAsked, tolerance},
     state::{StepKind, TICKET_BIT},
 };
 use crate::{
@@ -56,19 +56,21 @@ impl CommandDesk {
     }
 
     /// Opens for business: takes up what earlier runs left, then posts. Returns how many steps of
-    /// the journal had lost their beginning.
+    /// the journal had lost their beginning, and the commands for which the run before may not
+    /// have accounted.
     pub(crate) fn open(
         self: &Arc<Self>,
         plant: &PlantSpec,
         steps: Vec<CommandStep>,
         lines: Lines,
-    ) -> usize {
+    ) -> (usize, Vec<LastAsked>) {
         let mut out = Vec::new();
+        let last = recover::last_asked(&steps);
         let orphans = recover::recover(&mut self.core(), plant, steps, self.clock.now(), &mut out);
         // Set here and nowhere else.
         let _ = self.lines.set(lines);
         self.carry_out(out);
-        orphans
+        (orphans, last)
     }
 
     /// A command. The outcome goes to `reply`.
@@ -80,6 +82,7 @@ impl CommandDesk {
         (asked, expires): (Timestamp, Timestamp),
         reply: Reply,
     ) {
+        let actor = reply.actor().to_owned();
         let points = &device.kind.points;
         let named = |&(ix, value): &(PointIx, f64)| (points[ix.index()].name.to_string(), value);
         let intent = Intent {
@@ -90,7 +93,7 @@ impl CommandDesk {
             expires,
         };
         let tolerances = writes.iter().map(|(ix, _)| tolerance(&points[ix.index()])).collect();
-        let ask = Ask { intent, device: device.ix, writes, tolerances, reply };
+        let ask = Ask { intent, actor, device: device.ix, writes, tolerances, reply };
         self.run(|core, _, out| core.ask(ask, out));
     }
 
@@ -172,7 +175,7 @@ impl CommandDesk {
     fn append(self: &Arc<Self>, step: CommandStep) {
         let key = step.key();
         let kind = match &step {
-            CommandStep::Intent(_) => StepKind::Intent,
+            CommandStep::Intent(_) | CommandStep::Asked { .. } => StepKind::Intent,
             CommandStep::Sent { .. } => StepKind::Sent,
             CommandStep::Outcome { .. } | CommandStep::Done { .. } => StepKind::Outcome,
         };

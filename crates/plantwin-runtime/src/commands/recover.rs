@@ -1,15 +1,24 @@
 //! From the journal of earlier runs to where every command stands.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
-use plantwin_model::{CommandKey, Outcome, PlantSpec, PointSpec, Timestamp};
+use plantwin_model::{
+    AuditEntry, AuditKind, AuditResult, CommandKey, Outcome, PlantSpec, PointSpec, Timestamp,
+};
 
 use super::{CommandStep, Commands, Intent, Output, state::Target};
+
+/// The audit trail has on the disk what happened this long ago.
+const ACCOUNTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A command as the journal tells it.
 #[derive(Debug)]
 struct Story {
     intent: Intent,
+    actor: Option<String>,
     sent: Option<Timestamp>,
     outcome: Option<(Outcome, Timestamp)>,
 }
@@ -25,11 +34,19 @@ fn stories(steps: impl IntoIterator<Item = CommandStep>) -> (BTreeMap<usize, Sto
         match (step, story) {
             (CommandStep::Intent(intent), None) => {
                 places.insert(key, place);
-                stories.insert(place, Story { intent, sent: None, outcome: None });
+                stories.insert(place, Story { intent, actor: None, sent: None, outcome: None });
+            }
+            (CommandStep::Asked { intent, actor }, None) => {
+                places.insert(key, place);
+                let actor = Some(actor);
+                stories.insert(place, Story { intent, actor, sent: None, outcome: None });
             }
             (CommandStep::Done { intent, sent, outcome, at }, None) => {
                 places.insert(key, place);
-                stories.insert(place, Story { intent, sent, outcome: Some((outcome, at)) });
+                stories.insert(
+                    place,
+                    Story { intent, actor: None, sent, outcome: Some((outcome, at)) },
+                );
             }
             (CommandStep::Sent { at, .. }, Some(story)) => story.sent = Some(at),
             (CommandStep::Outcome { outcome, at, .. }, Some(story)) => {
@@ -37,13 +54,16 @@ fn stories(steps: impl IntoIterator<Item = CommandStep>) -> (BTreeMap<usize, Sto
             }
             // One that was told to have failed lay on the disk all the same, and its key was used
             // again.
-            (CommandStep::Intent(intent), Some(story))
+            (CommandStep::Intent(intent) | CommandStep::Asked { intent, .. }, Some(story))
                 if story.sent.is_none() && story.outcome.is_none() =>
             {
                 story.intent = intent;
             }
             // What is repeated says nothing new.
-            (CommandStep::Intent(_) | CommandStep::Done { .. }, Some(_)) => {}
+            (
+                CommandStep::Intent(_) | CommandStep::Asked { .. } | CommandStep::Done { .. },
+                Some(_),
+            ) => {}
             (_, None) => orphans += 1,
         }
     }
@@ -54,13 +74,16 @@ fn stories(steps: impl IntoIterator<Item = CommandStep>) -> (BTreeMap<usize, Sto
 pub(crate) fn condensed(steps: Vec<CommandStep>) -> (Vec<CommandStep>, usize) {
     let mut out = Vec::new();
     let (stories, orphans) = stories(steps);
-    for Story { intent, sent, outcome } in stories.into_values() {
+    for Story { intent, actor, sent, outcome } in stories.into_values() {
         if let Some((outcome, at)) = outcome {
             out.push(CommandStep::Done { intent, sent, outcome, at });
             continue;
         }
         let key = intent.key;
-        out.push(CommandStep::Intent(intent));
+        out.push(match actor {
+            Some(actor) => CommandStep::Asked { intent, actor },
+            None => CommandStep::Intent(intent),
+        });
         out.extend(sent.map(|at| CommandStep::Sent { key, at }));
     }
     (out, orphans)
@@ -90,12 +113,87 @@ pub(crate) fn recover<R>(
     orphans
 }
 
+/// A command of an earlier run, for the audit trail.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct LastAsked {
+    /// Who asked.
+    pub(crate) actor: String,
+    /// What.
+    pub(crate) intent: Intent,
+    /// What became of it, if the journal tells.
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl LastAsked {
+    /// As the audit trail tells it.
+    pub(crate) fn entry(self) -> AuditEntry {
+        let Self { actor, intent, outcome } = self;
+        let (result, end) = match outcome {
+            Some(Outcome::Done) => (AuditResult::Done, "done".to_owned()),
+            Some(Outcome::Refused { reason }) => (AuditResult::Refused, reason),
+            Some(Outcome::Failed { reason } | Outcome::Unknown { reason }) => {
+                (AuditResult::Failed, reason)
+            }
+            Some(Outcome::Expired) => {
+                (AuditResult::Failed, "expired before it was sent".to_owned())
+            }
+            None => (AuditResult::Failed, "the process ended before its outcome".to_owned()),
+        };
+        let device = &intent.device;
+        let each = intent.writes.iter().map(|(point, value)| format!("{device}.{point} = {value}"));
+        let writes = each.collect::<Vec<_>>().join(", ");
+        AuditEntry {
+            kind: AuditKind::Command,
+            actor,
+            object: device.to_string(),
+            result,
+            detail: format!("{writes}, asked in the run before: {end}"),
+        }
+    }
+}
+
+/// The commands of which the audit trail may have no entry, since the run before may have ended
+/// before it wrote one: those that are open, and those that ended in its last moments. Of those
+/// that it has it gets a second one.
+pub(crate) fn last_asked(steps: &[CommandStep]) -> Vec<LastAsked> {
+    let newest = steps.iter().filter_map(|step| match step {
+        CommandStep::Outcome { at, .. } | CommandStep::Sent { at, .. } => Some(*at),
+        CommandStep::Intent(_) | CommandStep::Asked { .. } | CommandStep::Done { .. } => None,
+    });
+    let since = newest.max();
+    let mut last: Vec<LastAsked> = Vec::new();
+    let mut places: HashMap<CommandKey, usize> = HashMap::new();
+    let mut over = HashSet::new();
+    for step in steps {
+        match step {
+            CommandStep::Asked { intent, actor } if !actor.is_empty() => {
+                places.insert(intent.key, last.len());
+                let (actor, intent) = (actor.clone(), intent.clone());
+                last.push(LastAsked { actor, intent, outcome: None });
+            }
+            CommandStep::Outcome { key, outcome, at } => {
+                let place = places.get(key).and_then(|at| last.get_mut(*at));
+                let Some(asked) = place else { continue };
+                asked.outcome = Some(outcome.clone());
+                if since.is_some_and(|newest| newest.since(*at) > ACCOUNTED_WITHIN) {
+                    over.insert(*key);
+                }
+            }
+            _ => {}
+        }
+    }
+    last.retain(|asked| !over.contains(&asked.intent.key));
+    last
+}
+
 /// Commands whose outcome the journal does not tell.
 pub(crate) fn open_keys(steps: &[CommandStep]) -> HashSet<CommandKey> {
     let mut open = HashSet::new();
     for step in steps {
         match step {
-            CommandStep::Intent(intent) => drop(open.insert(intent.key)),
+            CommandStep::Intent(intent) | CommandStep::Asked { intent, .. } => {
+                open.insert(intent.key);
+            }
             CommandStep::Outcome { key, .. } => drop(open.remove(key)),
             CommandStep::Done { intent, .. } => drop(open.remove(&intent.key)),
             CommandStep::Sent { .. } => {}

@@ -26,6 +26,8 @@ pub(crate) const TICKET_BIT: u64 = 1 << 63;
 #[derive(Debug)]
 pub(crate) struct Ask<R> {
     pub(crate) intent: Intent,
+    /// Who asks, as the audit trail names them.
+    pub(crate) actor: String,
     pub(crate) device: DeviceIx,
     pub(crate) writes: Vec<(PointIx, f64)>,
     /// By how much the device may show each point differently from what was written.
@@ -175,7 +177,8 @@ impl<R> Commands<R> {
             out.push(Output::Reply(ask.reply, Outcome::Refused { reason }));
             return;
         }
-        out.push(Output::Append(CommandStep::Intent(ask.intent.clone())));
+        let (intent, actor) = (ask.intent.clone(), ask.actor);
+        out.push(Output::Append(CommandStep::Asked { intent, actor }));
         let key = ask.intent.key;
         self.insert(ask.intent, ask.device, ask.writes, ask.tolerances, Stage::Intending);
         if let Some(command) = self.by_key.get_mut(&key) {

@@ -37,6 +37,14 @@ pub(crate) enum CommandStep {
         /// When.
         at: Timestamp,
     },
+    /// Accepted, as [`Self::Intent`], with who asked: whoever accounts for it may be gone before
+    /// its outcome is known.
+    Asked {
+        /// What.
+        intent: Intent,
+        /// Who, as the audit trail names them.
+        actor: String,
+    },
 }
 
 /// A command as it was accepted.
@@ -58,7 +66,9 @@ impl CommandStep {
     /// The command.
     pub(crate) fn key(&self) -> CommandKey {
         match self {
-            Self::Intent(intent) | Self::Done { intent, .. } => intent.key,
+            Self::Intent(intent) | Self::Asked { intent, .. } | Self::Done { intent, .. } => {
+                intent.key
+            }
             Self::Sent { key, .. } | Self::Outcome { key, .. } => *key,
         }
     }

@@ -10,7 +10,7 @@ use plantwin_store::{LogKind, Store as _, testing::MemoryStore};
 
 use super::{
     Ask, CommandStep, Commands, Intent, Output, PointSeen, REMEMBERED,
-    recover::recover,
+    recover::{last_asked, recover},
     state::{OPEN_LIMIT, SHOWN_WITHIN, StepKind},
 };
 
@@ -99,6 +99,7 @@ impl<'p> World<'p> {
         };
         let ask = Ask {
             intent,
+            actor: "user:alice".to_owned(),
             device: DeviceIx(0),
             writes: vec![(PointIx(0), self.wanted)],
             tolerances: vec![1e-3],
@@ -133,7 +134,7 @@ impl<'p> World<'p> {
             Next::Write(step) => {
                 self.disk.append(LogKind::Command, self.now, &step.to_bytes()).unwrap();
                 let kind = match step {
-                    CommandStep::Intent(_) => StepKind::Intent,
+                    CommandStep::Intent(_) | CommandStep::Asked { .. } => StepKind::Intent,
                     CommandStep::Sent { .. } => StepKind::Sent,
                     CommandStep::Outcome { .. } | CommandStep::Done { .. } => StepKind::Outcome,
                 };
@@ -230,7 +231,7 @@ impl<'p> World<'p> {
     fn check(&self) {
         let steps = self.journal();
         let count = |f: fn(&CommandStep) -> bool| steps.iter().filter(|s| f(s)).count();
-        let accepted = count(|s| matches!(s, CommandStep::Intent(_)));
+        let accepted = count(|s| matches!(s, CommandStep::Intent(_) | CommandStep::Asked { .. }));
         let outcomes: Vec<_> = steps
             .iter()
             .filter_map(|s| match s {
@@ -417,6 +418,7 @@ fn asked(key: u128, value: f64, now: Timestamp) -> Ask<u8> {
             asked: now,
             expires: now.plus(Duration::from_secs(2)),
         },
+        actor: "user:alice".to_owned(),
         device: DeviceIx(0),
         writes: vec![(PointIx(0), value)],
         tolerances: vec![1e-3],
@@ -516,6 +518,21 @@ fn after_a_crash_a_command_that_another_may_have_undone_is_unknown() {
 }
 
 #[test]
+fn what_the_run_before_may_not_have_accounted_for_is_known_with_who_asked() {
+    let at = |ms| Timestamp::from_millis(ms);
+    let asked = |key: u128, ms| CommandStep::Asked {
+        intent: asked(key, 3.0, at(ms)).intent,
+        actor: format!("user:{key}"),
+    };
+    let done =
+        |key, ms| CommandStep::Outcome { key: CommandKey(key), outcome: Outcome::Done, at: at(ms) };
+    let journal = [asked(1, 0), done(1, 100), asked(2, 50_000), asked(3, 60_000), done(3, 60_100)];
+    let last: Vec<_> =
+        last_asked(&journal).into_iter().map(|asked| (asked.actor, asked.outcome)).collect();
+    assert_eq!(last, [("user:2".to_owned(), None), ("user:3".to_owned(), Some(Outcome::Done))]);
+}
+
+#[test]
 fn one_old_look_at_a_device_does_not_say_that_it_did_not_act() {
     let plant = plant();
     let mut world = World::new(&plant, Course::AnswerLost, 5.0);
@@ -550,8 +567,14 @@ fn more_open_commands_than_fit_are_refused_at_the_door() {
             asked: world.now,
             expires: world.now.plus(SHOWN_WITHIN),
         };
-        let ask =
-            Ask { intent, device: DeviceIx(0), writes: vec![], tolerances: vec![], reply: () };
+        let ask = Ask {
+            intent,
+            actor: "user:alice".to_owned(),
+            device: DeviceIx(0),
+            writes: vec![],
+            tolerances: vec![],
+            reply: (),
+        };
         let mut out = vec![];
         world.core.ask(ask, &mut out);
         let refused = matches!(out[..], [Output::Reply((), Outcome::Refused { .. })]);

@@ -56,6 +56,11 @@ impl Reply {
         Self { to, account: Some(Arc::new((Arc::clone(audit), account))) }
     }
 
+    /// Who asked, as the audit trail names them; empty where nothing goes on record.
+    pub(crate) fn actor(&self) -> &str {
+        self.account.as_deref().map_or("", |(_, account)| account.actor.as_str())
+    }
+
     /// Tells the outcome and puts it on record.
     pub(crate) fn tell(&self, outcome: Outcome) {
         if let Some((audit, account)) = self.account.as_deref() {
