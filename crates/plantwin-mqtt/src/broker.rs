@@ -2,8 +2,9 @@
 //!
 //! It keeps everything in memory, persistent sessions and what is queued for them too. Who speaks
 //! for a device with a `username` must have its password ([`crate::admission`]); all others come
-//! anonymously. Absent: TLS, `$SYS` topics, anything that survives its process (a plant that needs
-//! those names an external broker by `addr`).
+//! anonymously, if any device has none. Absent: TLS,
+//! `$SYS` topics, anything that survives its process (a plant that needs those names an external
+//! broker by `addr`).
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -16,7 +17,7 @@ use mqtt5::broker::{
 };
 use plantwin_adapter::{HostedDevice, Hub, LinkError, Tasks};
 
-use crate::admission::Admission;
+use crate::{admission::Admission, own::Own};
 
 /// Largest packet a client may send. Payloads are limited to 64 KiB by the convention; the rest
 /// is room for topics and for answering an oversized payload with a quality instead of a hang-up.
@@ -36,9 +37,11 @@ pub(crate) async fn start(
     listen: Option<SocketAddr>,
     guests: Vec<HostedDevice>,
 ) -> Result<Hub, LinkError> {
-    let admission = Admission::of(&guests)?;
     let wanted = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let failed = |cause: String| LinkError::Listen { address: wanted.to_string(), cause };
+    let no_secret = || failed("the operating system gives no randomness".to_owned());
+    let own = Own::draw().ok_or_else(no_secret)?;
+    let admission = Admission::of(Arc::clone(&own), &guests)?;
     // The library reports an address in use as free text; a bind of our own gives the cause and
     // is closed again at once.
     let probe = tokio::net::TcpListener::bind(wanted).await;
@@ -57,13 +60,13 @@ pub(crate) async fn start(
         max_queued_bytes_per_client: MAX_QUEUED_BYTES,
         ..StorageConfig::default()
     };
-    let mut broker = MqttBroker::with_config(config).await.map_err(|e| failed(e.to_string()))?;
-    if !admission.is_empty() {
-        broker = broker.with_auth_provider(Arc::new(admission));
-    }
+    let broker = MqttBroker::with_config(config).await.map_err(|e| failed(e.to_string()))?;
+    let mut broker = broker.with_auth_provider(Arc::new(admission));
     let Some(address) = broker.local_addr() else {
         return Err(failed("the broker has no listener".to_owned()));
     };
+    // Connections of ours begin when the hub is there.
+    own.announce(address);
     let mut tasks = Tasks::new();
     // Dropping the future of `run` shuts down what it spawned.
     tasks.spawn(async move {

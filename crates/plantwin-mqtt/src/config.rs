@@ -164,6 +164,11 @@ impl Config {
         })
     }
 
+    /// Client id of a link that must be the same each time.
+    pub(crate) fn fixed_id(&self, device: &DeviceId) -> String {
+        self.client_id.clone().unwrap_or_else(|| format!("plantwin-{device}"))
+    }
+
     /// The broker, for people.
     pub(crate) fn endpoint(&self) -> String {
         format!("{}:{}", self.host, self.port)
