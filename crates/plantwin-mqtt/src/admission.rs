@@ -20,14 +20,14 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use mqtt5::{
     MqttError,
-    broker::{AuthProvider, AuthResult},
+    broker::{AuthProvider, AuthResult, MqttBroker, sys_topics::BrokerStats},
     packet::connect::ConnectPacket,
     protocol::v5::reason_codes::ReasonCode,
 };
@@ -35,9 +35,11 @@ use plantwin_adapter::{HostedDevice, LinkError};
 use tokio::time::{Duration, sleep};
 
 use crate::{
+    bounds::{Bounds, MAX_NAME},
     config::Config,
     own::{self, Own},
     secret,
+    sessions::Sessions,
 };
 
 /// How long a wrong password is left without an answer: guessing takes as long.
@@ -50,6 +52,12 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) struct Admission {
     /// What plantwin's own connections show.
     own: Arc<Own>,
+    /// What the broker holds at most.
+    pub(crate) bounds: Bounds,
+    /// The sessions that it keeps.
+    sessions: Sessions,
+    /// Its own counters.
+    stats: OnceLock<Arc<BrokerStats>>,
     /// Where each user's password is.
     users: HashMap<String, PathBuf>,
     /// Whether a device comes that has no user.
@@ -75,6 +83,9 @@ impl Admission {
     pub(crate) fn of(own: Arc<Own>, devices: &[HostedDevice]) -> Result<Self, LinkError> {
         let mut all = Self {
             own,
+            bounds: Bounds::default(),
+            sessions: Sessions::default(),
+            stats: OnceLock::new(),
             users: HashMap::new(),
             anonymous: false,
             links: HashSet::new(),
@@ -89,9 +100,11 @@ impl Admission {
             // Any address: only names and topics are of interest.
             let config = Config::read(device, points, &hosted.path, Some("hub:1"), hosted.sealed)?;
             all.links.insert(config.fixed_id(device));
+            all.bounds.admit(&config.topics);
             let topics = config.topics;
             let base = topics.session.strip_suffix("session/").unwrap_or(&topics.session);
             let user = config.login.as_ref().map(|login| login.user.clone());
+            all.sessions.admit(user.as_deref());
             all.bases.push((base.to_owned(), user));
             let Some(login) = config.login else {
                 all.anonymous = true;
@@ -127,6 +140,15 @@ impl Admission {
         Ok(all)
     }
 
+    /// Looks into the broker that it is for. Until then nobody is counted.
+    pub(crate) fn watch(&self, broker: &MqttBroker) {
+        if let Some(storage) = broker.storage() {
+            self.sessions.look_into(storage);
+        }
+        // There is one broker, and it is told once.
+        let _ = self.stats.set(broker.stats());
+    }
+
     /// Tells of a refusal; ever more seldom, so that nobody fills the log with them.
     fn complain(&self, what: &str, client: &dyn fmt::Display) {
         let times = self.refused.fetch_add(1, Relaxed) + 1;
@@ -139,6 +161,9 @@ impl Admission {
     pub(crate) fn may_publish(&self, user: Option<&str>, topic: &str) -> bool {
         if is_own(user) {
             return true;
+        }
+        if topic.len() > MAX_NAME {
+            return false;
         }
         if self.users.is_empty() {
             return true;
@@ -183,7 +208,7 @@ impl Admission {
     }
 
     /// Why a client that proved to be this user may not come, with the code of it.
-    fn objection(
+    async fn objection(
         &self,
         user: Option<&str>,
         connect: &ConnectPacket,
@@ -194,6 +219,13 @@ impl Admission {
         let will = connect.will.as_ref().map(|will| will.topic.as_str());
         if !will.is_none_or(|topic| self.may_publish(user, topic)) {
             return Some(("its last will is another's to leave", ReasonCode::NotAuthorized));
+        }
+        let connected = self.stats.get().map_or(0, |stats| stats.clients_connected.load(Relaxed));
+        if user.is_none() && connected >= self.bounds.strangers {
+            return Some(("too many clients are there already", ReasonCode::QuotaExceeded));
+        }
+        if !is_own(user) && !self.sessions.may_keep(user, connect).await {
+            return Some(("too many sessions are kept already", ReasonCode::QuotaExceeded));
         }
         None
     }
@@ -224,7 +256,7 @@ impl AuthProvider for Admission {
                 sleep(WRONG).await;
                 return Ok(AuthResult::fail(ReasonCode::BadUsernameOrPassword));
             };
-            if let Some((why, code)) = self.objection(result.user_id.as_deref(), connect) {
+            if let Some((why, code)) = self.objection(result.user_id.as_deref(), connect).await {
                 self.complain(why, &client);
                 return Ok(AuthResult::fail(code));
             }
@@ -240,6 +272,8 @@ impl AuthProvider for Admission {
     ) -> Answer<'a, bool> {
         let allowed = self.may_publish(user_id, topic);
         if !allowed {
+            // Topics that are too long are cut, so that nobody fills the log with them either.
+            let topic: String = topic.chars().take(200).collect();
             self.complain(&format!("{topic} belongs to another's device"), &client_id);
         }
         Box::pin(std::future::ready(allowed))
@@ -249,8 +283,8 @@ impl AuthProvider for Admission {
         &'a self,
         _: &str,
         _: Option<&'a str>,
-        _: &'a str,
+        filter: &'a str,
     ) -> Answer<'a, bool> {
-        Box::pin(std::future::ready(true))
+        Box::pin(std::future::ready(filter.len() <= MAX_NAME))
     }
 }

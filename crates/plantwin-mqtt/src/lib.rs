@@ -86,7 +86,7 @@
 //!
 //! What a broker keeps over its own crash is its own setting: mosquitto wants `persistence true`
 //! and saves every half hour unless `autosave_interval` says otherwise; the embedded broker keeps
-//! nothing over its end.
+//! nothing over its end, and a session for at most an hour.
 //!
 //! Northbound, records go to `plantwin/PLANT/DEVICE` (`topic` replaces the first two parts) with
 //! quality of service 1.
@@ -101,6 +101,7 @@
 //! links (the runtime decides when and where), and any knowledge of sessions or keys.
 
 mod admission;
+mod bounds;
 mod broker;
 mod cause;
 mod client;
@@ -111,6 +112,7 @@ mod link;
 mod own;
 mod payload;
 mod secret;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -1,6 +1,7 @@
 //! The crate's tests, most of them on real sockets.
 
 mod admission;
+mod bounds;
 mod config;
 mod conformance;
 mod durable;

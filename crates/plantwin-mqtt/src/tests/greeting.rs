@@ -11,6 +11,8 @@ use super::within;
 
 /// The answer that lets a client in.
 pub(super) const WELCOME: u8 = 0;
+/// The quota is exceeded (MQTT 5 §2.4).
+pub(super) const FULL: u8 = 0x97;
 /// Not authorized.
 pub(super) const REFUSED: u8 = 0x87;
 /// Bad user name or password.
