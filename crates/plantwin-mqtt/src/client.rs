@@ -33,7 +33,7 @@ use rumqttc::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
-use crate::{cause::Ended, config::Config, secret, tls::Tls, tunnel::Tunnel};
+use crate::{cause::Ended, config::Config, own, secret, tls::Tls, tunnel::Tunnel};
 
 /// Messages of quality of service 1 that a broker may send ahead of their acknowledgement
 /// (MQTT 5 §3.1.2.11.3).
@@ -264,6 +264,9 @@ impl Pump {
         let Joining { config, timeout, session, side, .. } = joining;
         let endpoint = config.endpoint();
         let (login, tls) = (config.login.clone(), config.tls.clone());
+        let ours = side == Side::Plantwin && tls.is_none();
+        let own = ours.then(|| own::at(&config.host, config.port)).flatten();
+        let login = login.filter(|_| own.is_none());
         // Reading files may take its time.
         let reading = tokio::task::spawn_blocking(move || {
             let login = login.map(|login| {
@@ -293,7 +296,9 @@ impl Pump {
         options.set_keep_alive(KEEP_ALIVE);
         options.set_outgoing_inflight_upper_limit(joining.inflight);
         options.set_max_packet_size(Some(MAX_INCOMING));
-        if let Some((user, password)) = login {
+        if let Some(own) = own {
+            options.set_credentials(own::USER, own.password.as_str());
+        } else if let Some((user, password)) = login {
             // The library keeps a copy of its own that is not wiped.
             options.set_credentials(user, password.as_ref().map_or("", |p| p.as_str()));
         }

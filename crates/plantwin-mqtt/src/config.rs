@@ -16,7 +16,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use crate::tls::{self, Tls};
 
 /// Longest topic taken from a plant file, bytes (the MQTT limit is 65 535).
-const MAX_TOPIC: usize = 1024;
+pub(crate) const MAX_TOPIC: usize = 1024;
 
 /// Name and keys for the file checker.
 pub(crate) static SCHEMA: ProtocolSchema = ProtocolSchema {
@@ -162,6 +162,11 @@ impl Config {
             tls,
             topics: Topics::read(device, points, path, sealed),
         })
+    }
+
+    /// Client id of a link that must be the same each time.
+    pub(crate) fn fixed_id(&self, device: &DeviceId) -> String {
+        self.client_id.clone().unwrap_or_else(|| format!("plantwin-{device}"))
     }
 
     /// The broker, for people.

@@ -64,7 +64,9 @@
 //! network in the clear. A sealed device needs none of this to be believed, since its envelopes
 //! prove themselves; yet whoever may publish under its topics can hold up or drop what it says, and
 //! claim that it went `offline`. The embedded broker asks whoever speaks for a
-//! device with a `username` for its password, and believes everybody about the others.
+//! device with a `username` for its password, and believes everybody about the others; where all
+//! have one, nobody comes without. The client ids of plantwin's links are for them alone: they show
+//! a secret that the broker drew at its start, whatever their path says.
 //!
 //! Files are read at each connection, relative to the working directory; what is secret must be
 //! closed to others (mode 0600). The dates of certificates are judged by the system's clock, not
@@ -84,7 +86,7 @@
 //!
 //! What a broker keeps over its own crash is its own setting: mosquitto wants `persistence true`
 //! and saves every half hour unless `autosave_interval` says otherwise; the embedded broker keeps
-//! nothing over its end.
+//! nothing over its end, and a session for at most an hour.
 //!
 //! Northbound, records go to `plantwin/PLANT/DEVICE` (`topic` replaces the first two parts) with
 //! quality of service 1.
@@ -99,6 +101,7 @@
 //! links (the runtime decides when and where), and any knowledge of sessions or keys.
 
 mod admission;
+mod bounds;
 mod broker;
 mod cause;
 mod client;
@@ -106,8 +109,10 @@ mod config;
 mod device;
 mod forward;
 mod link;
+mod own;
 mod payload;
 mod secret;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -83,10 +83,10 @@ async fn join(
     let limit = context.timeout;
     let durable = context.delivery == Delivery::Durable;
     let unique = unique_word();
-    let client_id = config.client_id.clone().unwrap_or_else(|| {
-        let suffix = if durable { String::new() } else { format!("-{unique}") };
-        format!("plantwin-{}{suffix}", context.device)
-    });
+    let mut client_id = config.fixed_id(&context.device);
+    if !durable && config.client_id.is_none() {
+        client_id = format!("{client_id}-{unique}");
+    }
     // A persistent session keeps its subscriptions, so each of its connections must ask under the
     // same word. Late answers to an earlier one are told apart by the number, which is random.
     let word = if durable { client_id.replace(['/', '+', '#', '$'], "-") } else { unique.clone() };

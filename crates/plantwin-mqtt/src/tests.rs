@@ -1,11 +1,14 @@
 //! The crate's tests, most of them on real sockets.
 
 mod admission;
+mod bounds;
 mod config;
 mod conformance;
 mod durable;
 mod foreign;
 mod forward;
+mod greeting;
+mod ids;
 mod payload;
 mod sealed;
 mod tls;
@@ -59,7 +62,11 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 async fn hub() -> Hub {
-    within("the hub", Mqtt.start_hub(None, Vec::new()).unwrap()).await.unwrap()
+    hub_of(Vec::new()).await
+}
+
+async fn hub_of(guests: Vec<HostedDevice>) -> Hub {
+    within("the hub", Mqtt.start_hub(None, guests).unwrap()).await.unwrap()
 }
 
 async fn try_link(address: SocketAddr, path: PathSpec) -> Result<Connection, LinkError> {

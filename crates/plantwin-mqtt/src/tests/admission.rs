@@ -5,9 +5,9 @@ use std::{path::Path, process::Stdio};
 use tokio::process::Command;
 
 use super::{foreign::missing, tls::authority::secret, *};
-use crate::admission::Admission;
+use crate::{admission::Admission, own::Own};
 
-fn guest(name: &str, settings: &[(&str, &str)]) -> HostedDevice {
+pub(super) fn guest(name: &str, settings: &[(&str, &str)]) -> HostedDevice {
     HostedDevice {
         device: name.into(),
         points: points(),
@@ -17,7 +17,11 @@ fn guest(name: &str, settings: &[(&str, &str)]) -> HostedDevice {
     }
 }
 
-fn password(folder: &Path, name: &str, text: &str) -> String {
+fn admit(guests: &[HostedDevice]) -> Result<Admission, LinkError> {
+    Admission::of(Own::draw().unwrap(), guests)
+}
+
+pub(super) fn password(folder: &Path, name: &str, text: &str) -> String {
     let file = folder.join(name);
     secret(&file, text);
     file.to_str().unwrap().to_owned()
@@ -33,7 +37,7 @@ fn a_topic_of_a_device_with_a_user_takes_nothing_of_others() {
     guarded.path = path(&user, mapped);
     let open = guest("tank2", &[("topic", "hall/tank2")]);
     let below = guest("probe", &[("topic", "hall/tank1/probe")]);
-    let admission = Admission::of(&[guarded, open, below]).unwrap();
+    let admission = admit(&[guarded, open, below]).unwrap();
     for topic in ["hall/tank1/data", "hall/tank1/status", "hall/tank1/session/1", "tele/7/level"] {
         assert!(admission.may_publish(Some("t1"), topic), "{topic}");
         assert!(!admission.may_publish(None, topic), "{topic}");
@@ -44,21 +48,24 @@ fn a_topic_of_a_device_with_a_user_takes_nothing_of_others() {
     {
         assert!(admission.may_publish(None, topic), "{topic}");
     }
-    assert!(Admission::of(&[]).unwrap().is_empty(), "then nobody is asked anything");
+    assert!(admit(&[]).unwrap().may_publish(None, "hall/tank1/data"), "then nobody is asked");
 }
 
 #[test]
 fn a_user_without_a_password_or_with_two_is_refused_with_the_cure() {
     let folder = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| password(folder.path(), name, name));
-    let bare = Admission::of(&[guest("tank1", &[("username", "t1")])]);
+    let bare = admit(&[guest("tank1", &[("username", "t1")])]);
     assert!(bare.unwrap_err().to_string().contains("needs a `password_file`"));
     let of = |name: &str, file: &str| {
         guest(name, &[("username", "t1"), ("password_file", file), ("topic", name)])
     };
-    assert!(Admission::of(&[of("tank1", &a), of("tank2", &a)]).is_ok());
-    let two = Admission::of(&[of("tank1", &a), of("tank2", &b)]);
+    assert!(admit(&[of("tank1", &a), of("tank2", &a)]).is_ok());
+    let two = admit(&[of("tank1", &a), of("tank2", &b)]);
     assert!(two.unwrap_err().to_string().contains("another `password_file`"));
+    let ours = [("username", crate::own::USER), ("password_file", &*a)];
+    let ours = admit(&[guest("tank1", &ours)]).unwrap_err().to_string();
+    assert!(ours.ends_with("user `$plantwin` is plantwin itself"), "{ours}");
 }
 
 /// Publishes as somebody; whether the broker let it in.
@@ -81,12 +88,11 @@ async fn only_who_has_the_password_of_a_device_speaks_for_it_at_the_embedded_bro
     let folder = tempfile::tempdir().unwrap();
     let file = password(folder.path(), "dev.password", "blue heron");
     let user = [("username", "dev"), ("password_file", &*file)];
-    let guests = vec![guest("dev", &user)];
-    let hub = within("the hub", Mqtt.start_hub(None, guests).unwrap()).await.unwrap();
+    let hub = hub_of(vec![guest("dev", &user), guest("open", &[])]).await;
     let mut link = link(hub.address, path(&user, &[])).await;
 
     let value = |n: u32| format!(r#"{{"seq":{n},"v":{{"level":{n}}}}}"#);
-    // Let in, and its message is not.
+    // Let in for the sake of the other device, and its message is not.
     publish(hub.address, &[], &value(1)).await;
     let will = ["--will-topic", "dev/status", "--will-payload", "offline"];
     assert!(!publish(hub.address, &will, &value(2)).await, "another's last will");
@@ -108,12 +114,11 @@ async fn a_played_device_with_a_user_proves_itself_at_the_embedded_broker_as_a_r
     let folder = tempfile::tempdir().unwrap();
     let file = password(folder.path(), "dev.password", "blue heron");
     let user = [("username", "dev"), ("password_file", &*file)];
-    let hub = Mqtt.start_hub(None, vec![guest("dev", &user)]).unwrap();
-    let hub = within("the hub", hub).await.unwrap();
+    let hub = hub_of(vec![guest("dev", &user)]).await;
     let mut host = device(hub.address, path(&user, &[])).await;
     let mut link = link(hub.address, path(&user, &[])).await;
     host.devices[0].outlet.publish(&measurement(5, &[1.0, 2.0])).await.unwrap();
     assert_eq!(frame(&mut link).await.sequence, Some(5));
     let nobody = try_device(hub.address, path(&[], &[]), false).await;
-    assert!(nobody.is_err(), "its last will is another's");
+    assert!(nobody.is_err(), "it shows nothing");
 }
