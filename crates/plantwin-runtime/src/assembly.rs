@@ -335,7 +335,7 @@ impl Memory {
             let device = DeviceId::from(key.split_once('/').map_or(key.as_str(), |(d, _)| d));
             memory.restored.letters.entry(device).or_default().push(letter);
         }
-        history.shorten(store, now)?;
+        warnings.extend(history.shorten(store, now));
         if history.orphans > 0 {
             warnings.push(lost_beginnings(history.orphans));
         }

@@ -1,7 +1,15 @@
 //! A log that is begun anew, with the process ending at every record of it.
 
+use std::{
+    io::ErrorKind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
 use plantwin_model::{CommandKey, Outcome};
-use plantwin_store::testing::MemoryStore;
+use plantwin_store::testing::{Fault, FaultyStore, MemoryStore, Operation};
 
 use super::*;
 use crate::commands::Intent;
@@ -142,6 +150,98 @@ fn a_repetition_that_was_cut_off_says_nothing_wherever_it_ended() {
         assert_eq!(last.remove(&CommandKey(77)), Some(Outcome::Expired));
         assert_eq!(last, expected, "after {written} records");
     }
+}
+
+#[test]
+fn a_disk_that_refuses_in_the_middle_of_a_repetition_costs_neither_what_was_nor_what_is_said_then()
+{
+    let full = ErrorKind::StorageFull;
+    let mut failed = 0;
+    for fault in [Fault::Before(full), Fault::After(full)] {
+        for fails_from in 0.. {
+            let inner = Arc::new(told(10));
+            let mut expected = outcomes(&*inner);
+            let well = Arc::new(AtomicBool::new(false));
+            let switch = Arc::clone(&well);
+            let store = FaultyStore::new(Arc::clone(&inner), move |call, operation| {
+                let refused = call >= fails_from && operation != Operation::ReadLog;
+                if refused && !switch.load(SeqCst) { fault } else { Fault::None }
+            });
+            let mut history = History::read(&store).unwrap();
+            let shortened = history.shorten_beyond(LIMIT, &store, NOW);
+            assert_eq!(said(history.into_parts().0), expected, "what this start goes by");
+            // The same boot goes on.
+            well.store(true, SeqCst);
+            let news = CommandKey(77);
+            append(&store, &intent(77));
+            append(&store, &outcome(news, Outcome::Expired));
+            store.flush_log().unwrap();
+            expected.insert(news, Outcome::Expired);
+            inner.crash();
+            assert_eq!(outcomes(&*inner), expected, "{fault:?} from call {fails_from} on");
+            // And the next one begins the log anew.
+            let mut history = History::read(&*inner).unwrap();
+            history.shorten_beyond(LIMIT, &*inner, NOW).unwrap();
+            assert_eq!(outcomes(&*inner), expected);
+            if shortened.is_ok() {
+                break;
+            }
+            failed += 1;
+        }
+    }
+    assert!(failed > 20, "{failed} operations failed");
+}
+
+#[test]
+fn a_log_that_cannot_be_begun_anew_is_a_warning() {
+    let store = FaultyStore::new(told(10), |_, operation| {
+        let read = operation == Operation::ReadLog;
+        if read { Fault::None } else { Fault::Before(ErrorKind::StorageFull) }
+    });
+    let mut history = History::read(&store).unwrap();
+    assert_eq!(history.shorten(&store, NOW), None, "it is short");
+    history.records = LOG_LIMIT + 1;
+    let warning = history.shorten(&store, NOW).unwrap();
+    assert!(warning.contains("make room on the disk"), "{warning}");
+}
+
+#[test]
+fn a_repetition_counts_though_its_first_mark_is_damaged() {
+    let source = told(10);
+    let expected = outcomes(&source);
+    let before = History::read(&source).unwrap().last;
+    History::read(&source).unwrap().shorten_beyond(LIMIT, &source, NOW).unwrap();
+    let store = MemoryStore::new();
+    let copy = |record: LogRecord<'_>| {
+        store.append(record.kind, record.time, record.payload).unwrap();
+        ControlFlow::Continue(())
+    };
+    source.read_log(before + 2, &mut { copy }).unwrap();
+    assert_eq!(outcomes(&store), expected);
+}
+
+#[test]
+fn a_log_that_an_earlier_version_began_anew_is_read_as_it_was_meant() {
+    let mark = |store: &MemoryStore, payload| store.append(LogKind::Checkpoint, NOW, payload);
+    let store = told(10);
+    let mut expected = outcomes(&store);
+    let steps = History::read(&store).unwrap().into_parts().0;
+    // One that was cut off.
+    mark(&store, BEGAN).unwrap();
+    append(&store, &intent(1));
+    append(&store, &outcome(CommandKey(1), Outcome::Unknown { reason: "no answer".to_owned() }));
+    store.flush().unwrap();
+    store.crash();
+    assert_eq!(outcomes(&store), expected);
+    // One that was not.
+    mark(&store, BEGAN).unwrap();
+    condensed(steps).0.iter().for_each(|step| append(&store, step));
+    mark(&store, ENDS).unwrap();
+    append(&store, &intent(77));
+    append(&store, &outcome(CommandKey(77), Outcome::Expired));
+    expected.insert(CommandKey(77), Outcome::Expired);
+    assert_eq!(outcomes(&store), expected);
+    assert_eq!(History::read(&store).unwrap().counting.steps.len(), 10 + 2);
 }
 
 impl Dying<'_> {

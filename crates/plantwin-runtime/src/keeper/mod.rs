@@ -11,13 +11,17 @@
 //! one. Everything that waits goes out together, at most [`GROUP`] records of each of the first two
 //! kinds at a time, and is flushed once. After a failure the store is mended ([`Store::mend`],
 //! sled repeats an error for ever), what was not confirmed is taken out of the spool, and the same
-//! group goes out again: nothing is lost, and nothing is there twice. Queues are bounded by who fills them: an open command has one
-//! step under way, a twin one list of alarms, a line 64 unconfirmed frames, a twin one state.
+//! group goes out again: nothing is lost, and nothing is there twice. While the log refuses, it is
+//! asked a few times a second and no more often; who waits for it is told at once, also of what
+//! stands behind the group that was tried. Queues are bounded by who fills them: an open command
+//! has one step under way, a twin one list of alarms, a line 64 unconfirmed frames, a twin one
+//! state.
 //! Absent: what records say, sending telemetry on (`northbound`).
 
 #[cfg(doc)]
 use plantwin_store::Store;
 
+mod pause;
 mod queue;
 mod shell;
 mod status;

@@ -29,6 +29,16 @@ pub(crate) struct Append {
     pub(crate) told: bool,
 }
 
+impl Append {
+    /// It could not be written: says so, once. Whether it is to be tried again.
+    pub(super) fn tell(&mut self, why: &str) -> bool {
+        if !std::mem::replace(&mut self.told, true) {
+            (self.then)(Err(why.to_owned()));
+        }
+        self.must
+    }
+}
+
 /// What is confirmed to a line when it is safe.
 #[derive(Clone)]
 pub(crate) struct Receipted {
@@ -85,9 +95,27 @@ pub(super) struct Group {
     pub(super) expire: bool,
 }
 
+/// Which parts of the disk are asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Due {
+    pub(super) log: bool,
+    pub(super) trees: bool,
+}
+
 impl Queue {
     pub(super) fn is_empty(&self) -> bool {
-        self.urgent.is_empty() && self.durable.is_empty() && self.saves.is_empty() && !self.expire
+        self.urgent.is_empty() && !self.trees_wait()
+    }
+
+    /// Whether anything waits that does not go into the log.
+    pub(super) fn trees_wait(&self) -> bool {
+        !self.durable.is_empty() || !self.saves.is_empty() || self.expire
+    }
+
+    /// Whether a record for the log waits that nobody has heard of yet. Those that were told of
+    /// stand before all others, because what could not be written goes back in front.
+    pub(super) fn has_untold(&self) -> bool {
+        self.urgent.back().is_some_and(|append| !append.told)
     }
 
     pub(super) fn push_durable(&mut self, job: DurableJob) {
@@ -95,8 +123,16 @@ impl Queue {
         self.durable.push_back(job);
     }
 
-    pub(super) fn take(&mut self) -> Group {
-        let urgent: Vec<_> = self.urgent.drain(..self.urgent.len().min(GROUP)).collect();
+    /// What goes out next, in the order it came: none overtakes another.
+    pub(super) fn take(&mut self, due: Due) -> Group {
+        let mut group = if due.trees { self.take_trees() } else { Group::default() };
+        if due.log {
+            group.urgent = self.urgent.drain(..self.urgent.len().min(GROUP)).collect();
+        }
+        group
+    }
+
+    fn take_trees(&mut self) -> Group {
         // What was put back is always taken again as a whole: the store may have kept of it what
         // is to be seen only together with all of it.
         let durable: Vec<_> = self.durable.drain(..self.durable.len().min(GROUP)).collect();
@@ -113,7 +149,20 @@ impl Queue {
         let ready = self.saves.keys().filter(|d| !self.durable_of.contains_key(*d));
         let ready: Vec<_> = ready.take(SAVES).cloned().collect();
         let saves = ready.into_iter().filter_map(|d| self.saves.remove_entry(&d)).collect();
-        Group { urgent, durable, saves, expire: std::mem::take(&mut self.expire) }
+        let expire = std::mem::take(&mut self.expire);
+        Group { urgent: Vec::new(), durable, saves, expire }
+    }
+
+    /// Records for the log that nobody has heard of yet.
+    pub(super) fn take_untold(&mut self) -> VecDeque<Append> {
+        self.urgent.split_off(self.urgent.partition_point(|append| append.told))
+    }
+
+    /// Those of them that were told of and must be on record wait again, in their place.
+    pub(super) fn put_back_told(&mut self, told: VecDeque<Append>) {
+        let fresh = self.take_untold();
+        self.urgent.extend(told);
+        self.urgent.extend(fresh);
     }
 
     /// What could not be written waits again, in front; a newer state of a twin stands.

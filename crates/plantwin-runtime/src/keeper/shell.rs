@@ -10,18 +10,17 @@ use std::{
 
 use plantwin_model::{Clock, DeviceId, SpoolSpec};
 use plantwin_store::{LogKind, Spool, Store};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::assembly::Recorded;
 
 use super::{
-    queue::{Append, DurableJob, Queue, Then},
+    pause::{Next, Pauses},
+    queue::{Append, Due, DurableJob, Queue, Then},
     status::KeeperStatus,
     work::Work,
 };
 
-/// Wait before what the disk refused is tried again.
-const AGAIN: Duration = Duration::from_millis(250);
 /// What a simulated disk takes for one group.
 const SIMULATED: Duration = Duration::from_millis(2);
 /// Attempts to write what is left when the keeper closes.
@@ -188,54 +187,76 @@ impl Shared {
     }
 
     /// Writes one group; `false` if the disk refused some of it.
-    fn turn(&self) -> bool {
-        let group = self.queue().take();
-        let left = self.work.carry_out(group);
-        let fine = left.urgent.is_empty() && left.durable.is_empty() && left.saves.is_empty();
-        self.queue().put_back(left);
+    fn write(&self, due: Due, pauses: &mut Pauses) -> bool {
+        let group = self.queue().take(due);
+        let trip = self.work.carry_out(group);
+        pauses.after(due, &trip, Instant::now());
+        let fine = trip.log_refused.is_none() && !trip.trees_refused;
+        let fine = fine && trip.left.urgent.is_empty();
+        self.queue().put_back(trip.left);
         self.stored.notify_one();
         fine
+    }
+
+    /// The disk refuses: whoever waits for the log and was not told yet hears it now.
+    fn tell(&self, why: &str) {
+        let mut untold = self.queue().take_untold();
+        untold.retain_mut(|append| append.tell(why));
+        self.queue().put_back_told(untold);
     }
 }
 
 fn run_thread(shared: &Shared) {
+    let mut pauses = Pauses::default();
     let mut failed = 0;
+    let mut queue = shared.queue();
     loop {
-        {
-            let mut queue = shared.queue();
-            while queue.is_empty() && !queue.closed {
-                queue = shared.waiting.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            if queue.closed && (queue.is_empty() || failed >= LAST_ATTEMPTS) {
+        match pauses.next(&queue, Instant::now()) {
+            Next::Rest(_) if queue.closed && (queue.is_empty() || failed >= LAST_ATTEMPTS) => {
                 return;
             }
-            if failed > 0 {
-                // What is new and urgent does not wait for what failed.
-                let old = |queue: &mut Queue| queue.urgent.iter().all(|append| append.told);
-                let waited = shared.waiting.wait_timeout_while(queue, AGAIN, old);
-                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            Next::Rest(None) => {
+                queue = shared.waiting.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            Next::Rest(Some(time)) => {
+                let waited = shared.waiting.wait_timeout(queue, time);
+                queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            Next::Tell(why) => {
+                drop(queue);
+                shared.tell(&why);
+                queue = shared.queue();
+            }
+            Next::Write(due) => {
+                drop(queue);
+                failed = if shared.write(due, &mut pauses) { 0 } else { failed + 1 };
+                queue = shared.queue();
             }
         }
-        failed = if shared.turn() { 0 } else { failed + 1 };
     }
 }
 
 async fn run_task(shared: &Shared) {
+    let mut pauses = Pauses::default();
     loop {
-        let (empty, closed) = {
+        let next = {
             let queue = shared.queue();
-            (queue.is_empty(), queue.closed)
+            if queue.is_empty() && queue.closed {
+                return;
+            }
+            pauses.next(&queue, Instant::now())
         };
-        if empty && closed {
-            return;
-        }
-        if empty {
-            shared.notify.notified().await;
-            continue;
-        }
-        tokio::time::sleep(SIMULATED).await;
-        if !shared.turn() {
-            tokio::time::sleep(AGAIN).await;
+        match next {
+            Next::Rest(None) => shared.notify.notified().await,
+            Next::Rest(Some(time)) => {
+                // Either way it looks again.
+                let _ = tokio::time::timeout(time, shared.notify.notified()).await;
+            }
+            Next::Tell(why) => shared.tell(&why),
+            Next::Write(due) => {
+                tokio::time::sleep(SIMULATED).await;
+                shared.write(due, &mut pauses);
+            }
         }
     }
 }

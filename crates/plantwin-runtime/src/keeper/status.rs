@@ -15,6 +15,9 @@ const TREND: Duration = Duration::from_secs(10);
 pub(crate) struct KeeperStatus {
     /// Since when and why the disk fails.
     pub(crate) failing: Option<(Timestamp, String)>,
+    /// Whether the log refused anything when it was last asked; and the trees.
+    pub(super) log_fails: bool,
+    pub(super) trees_fail: bool,
     /// Damage that was found when the store was opened anew, since the station looked.
     pub(crate) damage: Vec<String>,
     pub(crate) saved: u64,

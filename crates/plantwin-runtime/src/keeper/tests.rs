@@ -18,7 +18,7 @@ use plantwin_store::{
     testing::{Fault, FaultyStore},
 };
 
-use super::{DurableJob, Keeper, KeeperPlace, LetterChange, Receipted};
+use super::{DurableJob, Keeper, KeeperPlace, LetterChange, Receipted, queue::Due};
 use crate::{
     assembly::{LETTERS, TWINS},
     line::Confirmed,
@@ -26,9 +26,12 @@ use crate::{
 };
 
 mod faults;
+mod outage;
 
 /// Longest wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Everything goes out.
+const ALL: Due = Due { log: true, trees: true };
 
 fn keeper(store: Arc<dyn Store>) -> Arc<Keeper> {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
@@ -190,14 +193,14 @@ fn a_twins_state_never_reaches_the_disk_before_the_telemetry_it_knows_of() {
     }
     queue.saves.insert(busy.clone(), vec![1]);
     queue.saves.insert(idle.clone(), vec![2]);
-    let first = queue.take();
+    let first = queue.take(ALL);
     assert_eq!(first.durable.len(), super::GROUP);
     assert_eq!(first.saves, [(idle, vec![2])]);
     // The disk refused: the order stays.
     queue.put_back(first);
-    assert_eq!(queue.take().durable.len(), super::GROUP);
-    let last = queue.take();
+    assert_eq!(queue.take(ALL).durable.len(), super::GROUP);
+    let last = queue.take(ALL);
     assert_eq!(last.durable.len(), 100 - super::GROUP);
     assert_eq!(last.saves, [(busy, vec![1])]);
-    assert!(queue.take().durable.is_empty());
+    assert!(queue.take(ALL).durable.is_empty());
 }

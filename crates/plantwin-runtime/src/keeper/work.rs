@@ -34,13 +34,26 @@ pub(crate) struct Work {
     pub(super) torn: AtomicBool,
 }
 
+/// What became of a group.
+pub(super) struct Trip {
+    /// What could not be written and is to be tried again.
+    pub(super) left: Group,
+    /// Why the disk took nothing more into the log.
+    pub(super) log_refused: Option<String>,
+    pub(super) trees_refused: bool,
+}
+
 impl Work {
-    /// Writes a group. What could not be written comes back.
-    pub(super) fn carry_out(&self, mut group: Group) -> Group {
+    /// Writes a group.
+    pub(super) fn carry_out(&self, mut group: Group) -> Trip {
         let mut left = Group::default();
-        self.log(&mut group, &mut left);
+        let log_refused = self.log(&mut group, &mut left);
         let idle = group.durable.is_empty() && group.saves.is_empty() && !group.expire;
         let stored = if idle { Ok(()) } else { self.store_trees(&group) };
+        let trees_refused = stored.is_err();
+        if !idle {
+            self.status().trees_fail = trees_refused;
+        }
         match stored {
             Ok(()) => self.confirm(group),
             Err(error) => {
@@ -51,10 +64,12 @@ impl Work {
                 left.expire = group.expire;
             }
         }
-        if left.urgent.is_empty() && left.durable.is_empty() && left.saves.is_empty() {
-            self.status().failing = None;
+        let mut status = self.status();
+        if !status.log_fails && !status.trees_fail {
+            status.failing = None;
         }
-        left
+        drop(status);
+        Trip { left, log_refused, trees_refused }
     }
 
     fn status(&self) -> MutexGuard<'_, KeeperStatus> {
@@ -76,38 +91,53 @@ impl Work {
         }
     }
 
-    /// Alarms and steps of commands.
-    fn log(&self, group: &mut Group, left: &mut Group) {
+    /// Alarms and steps of commands. Returns why the disk refuses.
+    fn log(&self, group: &mut Group, left: &mut Group) -> Option<String> {
         if group.urgent.is_empty() {
-            return;
+            return None;
         }
         let now = self.clock.now();
-        let append = |a: &super::queue::Append| self.store.append(a.kind, now, &a.payload);
-        let results: Vec<_> = group.urgent.iter().map(append).collect();
-        let flushed = self.store.flush_log();
-        let flush_error = flushed.as_ref().err().map(ToString::to_string);
-        for (mut append, result) in group.urgent.drain(..).zip(results) {
-            let result = match (result, &flush_error) {
-                (Err(error), _) => {
-                    self.failed(&error);
-                    Err(error.to_string())
+        let (mut refused, mut failed) = (None, false);
+        let mut results = Vec::with_capacity(group.urgent.len());
+        for append in &group.urgent {
+            if let Some(why) = &refused {
+                // What stands behind a record that was refused does not overtake it.
+                results.push(Err(String::clone(why)));
+                continue;
+            }
+            let result = self.store.append(append.kind, now, &append.payload);
+            results.push(result.map(drop).map_err(|error| {
+                failed = true;
+                self.failed(&error);
+                let why = error.to_string();
+                // That one says nothing of the disk.
+                if !matches!(error, StoreError::TooLong { .. }) {
+                    refused = Some(why.clone());
                 }
-                (Ok(_), Some(why)) => Err(why.clone()),
-                (Ok(_), None) => Ok(()),
-            };
-            let safe = result.is_ok();
-            self.status().appended += u64::from(safe);
-            if safe || !append.told {
-                (append.then)(result);
-            }
-            if !safe && append.must {
-                append.told = true;
-                left.urgent.push(append);
-            }
+                why
+            }));
         }
-        if let Err(error) = flushed {
+        let flushed = self.store.flush_log().map_err(|error| {
+            failed = true;
             self.failed(&error);
+            error.to_string()
+        });
+        // Before anybody is told: who hears of a failure finds it here.
+        self.status().log_fails = failed;
+        for (mut append, result) in group.urgent.drain(..).zip(results) {
+            match result.and_then(|()| flushed.clone()) {
+                Ok(()) => {
+                    self.status().appended += 1;
+                    (append.then)(Ok(()));
+                }
+                Err(why) => {
+                    if append.tell(&why) {
+                        left.urgent.push(append);
+                    }
+                }
+            }
         }
+        refused.or(flushed.err())
     }
 
     /// Everything but the log, to the disk.

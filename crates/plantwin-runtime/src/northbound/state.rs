@@ -31,6 +31,14 @@ struct Cursor {
     waiting: BTreeSet<u64>,
     /// Acknowledged, while an earlier one is not.
     ahead: BTreeSet<u64>,
+    /// What is next could not be read: it is left alone for a while.
+    held: bool,
+}
+
+impl Cursor {
+    const fn is_ready(&self) -> bool {
+        self.next < self.end && !self.held
+    }
 }
 
 impl Forwarder {
@@ -64,7 +72,7 @@ impl Forwarder {
         if allowed == 0 {
             return None;
         }
-        let ready = |(_, c): &(&DeviceId, &Cursor)| c.next < c.end;
+        let ready = |(_, c): &(&DeviceId, &Cursor)| c.is_ready();
         let after = match &self.last {
             Some(last) => {
                 let later = (std::ops::Bound::Excluded(last.clone()), std::ops::Bound::Unbounded);
@@ -86,8 +94,7 @@ impl Forwarder {
 
     /// When [`Self::next`] may have something again though nothing else happens.
     pub(crate) fn wait(&self, now: Timestamp) -> Option<std::time::Duration> {
-        let blocked =
-            self.in_flight >= self.window || self.queues.values().all(|c| c.next >= c.end);
+        let blocked = self.in_flight >= self.window || !self.queues.values().any(Cursor::is_ready);
         let lacking = (1.0 - self.tokens).max(0.0) / self.rate;
         let since = now.since(self.refilled).as_secs_f64();
         (!blocked).then(|| std::time::Duration::from_secs_f64((lacking - since).max(0.0)))
@@ -115,6 +122,18 @@ impl Forwarder {
         if let Some(cursor) = self.queues.get_mut(device) {
             cursor.next = cursor.end;
         }
+    }
+
+    /// The queue could not be read: the others go on without it.
+    pub(crate) fn hold(&mut self, device: &DeviceId) {
+        if let Some(cursor) = self.queues.get_mut(device) {
+            cursor.held = true;
+        }
+    }
+
+    /// All queues may be read again.
+    pub(crate) fn release(&mut self) {
+        self.queues.values_mut().for_each(|cursor| cursor.held = false);
     }
 
     /// A record was acknowledged. Returns up to where the queue may now be deleted.

@@ -1,6 +1,7 @@
 //! The task that connects, sends and hears.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -8,6 +9,8 @@ use std::{
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use plantwin_adapter::{ForwardContext, ForwardRecord, LinkError, Outbound, Protocol};
 use plantwin_model::{Clock, DeviceId, NorthboundView, Timestamp};
+use plantwin_store::StoreError;
+use tokio::time::Instant;
 
 use super::{Forwarder, body};
 use crate::keeper::Keeper;
@@ -34,6 +37,39 @@ pub(crate) struct Way {
 }
 
 type Sent = BoxFuture<'static, (DeviceId, u64, Result<(), LinkError>)>;
+
+/// What the spool refuses. Each trouble is logged once, and the spool is asked again now and then:
+/// it may take long until it is mended.
+#[derive(Default)]
+struct Troubles {
+    /// Logged already.
+    told: BTreeSet<String>,
+    /// Seen since the spool was asked again.
+    seen: BTreeSet<String>,
+    /// When it is.
+    again: Option<Instant>,
+}
+
+impl Troubles {
+    /// Whether what could not be read is to be read again.
+    fn is_over(&mut self) -> bool {
+        let over = self.again.is_some_and(|at| Instant::now() >= at);
+        if over {
+            self.again = None;
+            self.told = std::mem::take(&mut self.seen);
+        }
+        over
+    }
+
+    fn note(&mut self, error: &StoreError) {
+        let text = error.to_string();
+        if !self.told.contains(&text) && !self.seen.contains(&text) {
+            tracing::error!("failed to {text}");
+        }
+        self.seen.insert(text);
+        self.again.get_or_insert_with(|| Instant::now() + LOOK);
+    }
+}
 
 /// Runs for ever; dropped with its arbiter.
 pub(crate) async fn forward(mut way: Way) {
@@ -68,9 +104,14 @@ impl Way {
     async fn serve(&mut self, mut outbound: Outbound, state: &mut Forwarder) -> LinkError {
         let mut sent: FuturesUnordered<Sent> = FuturesUnordered::new();
         let stored = self.keeper.stored();
+        let mut troubles = Troubles::default();
+        state.release();
         loop {
+            if troubles.is_over() {
+                state.release();
+            }
             self.offer(state);
-            self.send(&outbound, state, &mut sent);
+            self.send(&outbound, state, &mut sent, &mut troubles);
             let now = self.clock.now();
             let wait = state.wait(now).unwrap_or(LOOK).div_f64(self.clock.speed().max(1e-6));
             let wait = wait.clamp(Duration::from_millis(1), LOOK);
@@ -84,7 +125,7 @@ impl Way {
                     if let Err(error) = result {
                         return error;
                     }
-                    self.acknowledge(state, &device, sequence);
+                    self.acknowledge(state, &device, sequence, &mut troubles);
                 }
                 () = stored.notified() => {}
                 () = tokio::time::sleep(wait) => {}
@@ -106,15 +147,22 @@ impl Way {
         }
     }
 
-    fn send(&self, outbound: &Outbound, state: &mut Forwarder, sent: &mut FuturesUnordered<Sent>) {
+    fn send(
+        &self,
+        outbound: &Outbound,
+        state: &mut Forwarder,
+        sent: &mut FuturesUnordered<Sent>,
+        troubles: &mut Troubles,
+    ) {
         let now = self.clock.now();
         while let Some((device, from, count)) = state.next(now) {
             let records = self.keeper.spool().peek(device.as_str(), from, count);
             let mut records = match records {
                 Ok(records) => records,
                 Err(error) => {
-                    tracing::error!("failed to {error}");
-                    return;
+                    troubles.note(&error);
+                    state.hold(&device);
+                    continue;
                 }
             };
             // A gap is one record for many: behind it stands what is not safe yet.
@@ -141,13 +189,20 @@ impl Way {
         }
     }
 
-    fn acknowledge(&self, state: &mut Forwarder, device: &DeviceId, sequence: u64) {
+    fn acknowledge(
+        &self,
+        state: &mut Forwarder,
+        device: &DeviceId,
+        sequence: u64,
+        troubles: &mut Troubles,
+    ) {
         let deleted = state.acknowledged(device, sequence);
         if let Some(upto) = deleted {
             // Flushed with the next group: after a crash they are sent again.
             let result = self.keeper.spool().acknowledge(device.as_str(), upto);
             if let Err(error) = result {
-                tracing::error!("failed to {error}");
+                // It goes with those that are acknowledged later, or is sent again.
+                troubles.note(&error);
             }
             self.keeper.recount(std::iter::once(device.clone()));
         }

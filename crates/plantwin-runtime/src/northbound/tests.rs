@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::{Forwarder, PointRecord, TelemetryRecord, body};
 
+mod unreadable;
+
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000_000);
 
 #[derive(Clone, Debug)]
@@ -154,6 +156,24 @@ fn a_busy_device_does_not_keep_the_others_waiting() {
         })
         .collect();
     assert_eq!(turns, [busy, quiet]);
+}
+
+#[test]
+fn a_queue_that_cannot_be_read_is_left_alone_and_the_others_go_on() {
+    let mut forwarder = Forwarder::new(1e6, 1024, NOW);
+    let (broken, whole) = (DeviceId::from("broken"), DeviceId::from("whole"));
+    forwarder.offer(&broken, 1, 100);
+    forwarder.offer(&whole, 1, 3);
+    let now = NOW.plus(Duration::from_secs(1));
+    assert_eq!(forwarder.next(now).unwrap().0, broken);
+    forwarder.hold(&broken);
+    assert_eq!(forwarder.next(now), Some((whole.clone(), 1, 2)));
+    forwarder.sent(&whole, 1);
+    forwarder.sent(&whole, 2);
+    assert_eq!(forwarder.next(now), None);
+    assert_eq!(forwarder.wait(now), None, "nothing is to be had by asking again");
+    forwarder.release();
+    assert_eq!(forwarder.next(now), Some((broken, 1, 16)));
 }
 
 #[test]

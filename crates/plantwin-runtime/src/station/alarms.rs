@@ -1,10 +1,12 @@
 //! Alarms on their way to the log: shown when they are on record, or cannot be.
 //!
 //! Each twin has at most one list of alarms on its way to the disk; the newest of those that
-//! came meanwhile follows it. Absent: what is shown (the book), the log itself (the keeper).
+//! came meanwhile follows it. While the disk refuses, each is shown as it comes: an operator must
+//! see what goes on, and what is on record follows. Absent: what is shown (the book), the log
+//! itself (the keeper).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -13,6 +15,9 @@ use plantwin_store::LogKind;
 use serde::{Deserialize, Serialize};
 
 use crate::keeper::Keeper;
+
+#[cfg(test)]
+mod tests;
 
 /// All alarms of a twin that are not normal, as it told them: one record of the log.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -41,12 +46,15 @@ pub(crate) struct AlarmDesk {
     under_way: BTreeMap<DeviceIx, Vec<AlarmView>>,
     /// The newest list behind it.
     next: BTreeMap<DeviceIx, (DeviceId, Vec<AlarmView>)>,
+    /// Whose list the disk has refused: the keeper tries it again and says so once.
+    failing: BTreeSet<DeviceIx>,
     /// What the keeper says: of whom, and whether it is on record.
     done: Arc<Mutex<Vec<(DeviceIx, bool)>>>,
 }
 
 impl AlarmDesk {
-    /// A twin's new list. Without a keeper it can be shown at once and comes back.
+    /// A twin's new list. Without a keeper, or while the disk refuses, it can be shown at once and
+    /// comes back.
     pub(crate) fn take(
         &mut self,
         keeper: Option<&Keeper>,
@@ -55,12 +63,13 @@ impl AlarmDesk {
         alarms: Vec<AlarmView>,
     ) -> Option<Vec<AlarmView>> {
         let Some(keeper) = keeper else { return Some(alarms) };
-        if self.under_way.contains_key(&ix) {
-            self.next.insert(ix, (twin.clone(), alarms));
-        } else {
+        if !self.under_way.contains_key(&ix) {
             self.write(keeper, ix, twin.clone(), alarms);
+            return None;
         }
-        None
+        let shown = self.failing.contains(&ix).then(|| alarms.clone());
+        self.next.insert(ix, (twin.clone(), alarms));
+        shown
     }
 
     fn write(&mut self, keeper: &Keeper, ix: DeviceIx, twin: DeviceId, alarms: Vec<AlarmView>) {
@@ -81,13 +90,19 @@ impl AlarmDesk {
         let done = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
         let mut ready = Vec::with_capacity(done.len());
         for (ix, on_record) in done {
-            if let Some(alarms) = self.under_way.get(&ix) {
-                ready.push((ix, alarms.clone()));
-            }
             if !on_record {
+                self.failing.insert(ix);
+                // What came since waits behind it: the newest is what counts.
+                let next = self.next.get(&ix).map(|(_, alarms)| alarms);
+                ready.extend(next.or(self.under_way.get(&ix)).map(|list| (ix, list.clone())));
                 continue;
             }
-            self.under_way.remove(&ix);
+            let written = self.under_way.remove(&ix);
+            let failed = self.failing.remove(&ix);
+            // Of one that was refused at first, newer ones are shown already.
+            if !failed || !self.next.contains_key(&ix) {
+                ready.extend(written.map(|alarms| (ix, alarms)));
+            }
             if let (Some((twin, alarms)), Some(keeper)) = (self.next.remove(&ix), keeper) {
                 self.write(keeper, ix, twin, alarms);
             }

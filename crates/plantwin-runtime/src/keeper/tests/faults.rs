@@ -130,8 +130,8 @@ fn check(case: Case) -> bool {
         if queue.is_empty() {
             break;
         }
-        let group = queue.take();
-        queue.put_back(work.carry_out(group));
+        let group = queue.take(super::ALL);
+        queue.put_back(work.carry_out(group).left);
         confirmed.extend(receipts.iter().filter(|(_, c)| !c.collect().is_empty()).map(|(n, _)| *n));
         for name in DEVICES {
             // Looked at past the faults, whose operations are counted.
