@@ -67,7 +67,7 @@ pub enum LogKind {
     Command = 2,
     /// Somebody did something that must be accounted for.
     Audit = 3,
-    /// The owner begins to repeat what still counts, or has repeated all of it.
+    /// The owner begins to repeat what still counts, repeats it, or has repeated all of it.
     Checkpoint = 4,
 }
 

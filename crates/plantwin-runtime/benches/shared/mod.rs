@@ -1,6 +1,6 @@
 //! What the benchmarks of colonies share: a plant of tanks without sockets, and its letters.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use plantwin_adapter::{Frame, Sample, SystemClock, TrafficSnapshot};
 use plantwin_model::{

@@ -14,8 +14,8 @@
 //! group goes out again: nothing is lost, and nothing is there twice. While the log refuses, it is
 //! asked a few times a second and no more often; who waits for it is told at once, also of what
 //! stands behind the group that was tried. Queues are bounded by who fills them: an open command
-//! has one step under way, a twin one list of alarms, a line 64 unconfirmed frames, a twin one
-//! state.
+//! has one step under way, a twin one list of alarms, a line 64 unconfirmed frames (and as
+//! many without a receipt, beyond which it stops reading), a twin one state.
 //! Absent: what records say, sending telemetry on (`northbound`).
 
 #[cfg(doc)]

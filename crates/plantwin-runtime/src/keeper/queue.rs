@@ -9,7 +9,10 @@ use plantwin_model::DeviceId;
 use plantwin_store::LogKind;
 
 use super::GROUP;
-use crate::{line::Confirmed, northbound::TelemetryRecord};
+use crate::{
+    line::{Burden, Confirmed},
+    northbound::TelemetryRecord,
+};
 
 /// States of twins written between two flushes.
 const SAVES: usize = 1024;
@@ -48,8 +51,14 @@ pub(crate) struct Receipted {
 
 /// Telemetry, or a change among the letters set aside.
 pub(crate) enum DurableJob {
-    /// To be sent on.
-    Telemetry { device: DeviceId, record: TelemetryRecord, receipt: Option<Receipted> },
+    /// To be sent on. The burden is on its line for as long as it waits.
+    Telemetry {
+        device: DeviceId,
+        record: TelemetryRecord,
+        receipt: Option<Receipted>,
+        #[expect(dead_code, reason = "held for what its end does")]
+        burden: Option<Burden>,
+    },
     /// Telemetry that was given before: confirmed when all that was given before is safe.
     Again { device: DeviceId, receipt: Receipted },
     /// A letter is set aside, or is not any more.

@@ -98,7 +98,12 @@ fn telemetry_is_confirmed_when_it_is_in_the_spool_and_its_end_is_told() {
     for &receipt in &receipts {
         let receipted = Receipted { confirmed: Arc::clone(&confirmed), receipt };
         let (device, record) = (device.clone(), telemetry(receipt));
-        keeper.keep(DurableJob::Telemetry { device, record, receipt: Some(receipted) });
+        keeper.keep(DurableJob::Telemetry {
+            device,
+            record,
+            receipt: Some(receipted),
+            burden: None,
+        });
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut seen = vec![];
@@ -161,7 +166,7 @@ fn a_full_disk_is_told_once_and_what_must_be_on_record_follows_when_there_is_roo
     let receipt = confirmed.hand_out().unwrap();
     let receipted = Receipted { confirmed: Arc::clone(&confirmed), receipt };
     let (device, record) = (DeviceId::from("tank1"), telemetry(1));
-    keeper.keep(DurableJob::Telemetry { device, record, receipt: Some(receipted) });
+    keeper.keep(DurableJob::Telemetry { device, record, receipt: Some(receipted), burden: None });
     assert!(keeper.status().failing.is_some());
     assert!(confirmed.collect().is_empty());
     *full.lock().unwrap() = false;
@@ -189,7 +194,7 @@ fn a_twins_state_never_reaches_the_disk_before_the_telemetry_it_knows_of() {
     let (busy, idle) = (DeviceId::from("busy"), DeviceId::from("idle"));
     for n in 0..100 {
         let (device, record) = (busy.clone(), telemetry(n));
-        queue.push_durable(DurableJob::Telemetry { device, record, receipt: None });
+        queue.push_durable(DurableJob::Telemetry { device, record, receipt: None, burden: None });
     }
     queue.saves.insert(busy.clone(), vec![1]);
     queue.saves.insert(idle.clone(), vec![2]);

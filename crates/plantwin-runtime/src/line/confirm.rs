@@ -1,15 +1,21 @@
 //! Receipts of durable values: handed out by the line, confirmed by whoever stored them.
 //!
 //! A line has at most [`WINDOW`] receipts out; beyond that it takes nothing more from its
-//! connection. So a word of bits says which of them are confirmed, and a confirmation neither
+//! connection, as beyond as many values without a receipt (of protocols that acknowledge nothing)
+//! that wait for the disk. So a word of bits says which of them are confirmed, and a confirmation neither
 //! blocks nor gets lost. Absent: what the adapter calls the values, and the store.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use plantwin_twin::MAX_RECEIPTS;
 
 use tokio::sync::Notify;
 
 /// Most receipts of a line that are not confirmed at the same time.
-const WINDOW: u64 = plantwin_twin::MAX_RECEIPTS as u64;
+const WINDOW: u64 = MAX_RECEIPTS as u64;
 /// One word of bits holds the window.
 const _: () = assert!(WINDOW == u64::BITS as u64);
 
@@ -17,7 +23,28 @@ const _: () = assert!(WINDOW == u64::BITS as u64);
 #[derive(Debug, Default)]
 pub(crate) struct Confirmed {
     state: Mutex<State>,
+    /// Values without a receipt that wait for the disk.
+    unreceipted: AtomicUsize,
     told: Notify,
+}
+
+/// Values without a receipt that wait for the disk: while too many of one line do, it takes
+/// nothing more from its connection. Over when dropped.
+#[derive(Debug)]
+pub(crate) struct Burden(Arc<Confirmed>);
+
+impl Burden {
+    pub(crate) fn on(confirmed: &Arc<Confirmed>) -> Self {
+        confirmed.unreceipted.fetch_add(1, Relaxed);
+        Self(Arc::clone(confirmed))
+    }
+}
+
+impl Drop for Burden {
+    fn drop(&mut self) {
+        self.0.unreceipted.fetch_sub(1, Relaxed);
+        self.0.told.notify_one();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -54,10 +81,10 @@ impl Confirmed {
         }
     }
 
-    /// Whether a receipt can be handed out.
+    /// Whether more may be taken: a receipt can be handed out, and not too much waits without one.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.state();
-        state.next - state.first < WINDOW
+        state.next - state.first < WINDOW && self.unreceipted.load(Relaxed) < MAX_RECEIPTS
     }
 
     /// A receipt, one higher than the last one ever; `None` without room.

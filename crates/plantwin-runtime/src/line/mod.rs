@@ -5,7 +5,8 @@
 //! - latest values (T0): it never stops reading; while the twin has no room, newer values replace
 //!   older ones of the same point, counted;
 //! - durable values (T1): nothing is replaced; at most [`plantwin_twin::MAX_RECEIPTS`] may wait to
-//!   be recorded, then it stops taking events, so that the adapter stops reading its socket;
+//!   be recorded, and as many of those that nobody acknowledges, then it stops taking events, so
+//!   that the adapter stops reading its socket;
 //! - commands (C): journalled as sent before a byte leaves, answered truly, and never behind
 //!   values.
 //!
@@ -43,7 +44,7 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) use carrier::Carrier;
 pub(crate) use confine::{Confinement, Confiner};
-pub(crate) use confirm::Confirmed;
+pub(crate) use confirm::{Burden, Confirmed};
 
 use crate::{guardian::text_of, trust::Trust};
 use work::Worker;

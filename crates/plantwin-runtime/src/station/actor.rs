@@ -26,7 +26,7 @@ use crate::{
     commands::{CommandDesk, PointSeen},
     guardian::GuardEvent,
     keeper::{DurableJob, Keeper, LetterChange, Receipted},
-    line::{Confirmed, LineOrder},
+    line::{Burden, Confirmed, LineOrder},
     northbound::{NorthboundStatus, PointRecord, TelemetryRecord},
     origin::Origins,
     router::Outcomes,
@@ -233,7 +233,9 @@ impl Station {
             missing: telemetry.missing,
             points,
         };
-        keeper.keep(DurableJob::Telemetry { device, record, receipt });
+        let confirmed = self.init.confirmed.get(ix.index()).and_then(Option::as_ref);
+        let burden = confirmed.filter(|_| receipt.is_none()).map(Burden::on);
+        keeper.keep(DurableJob::Telemetry { device, record, receipt, burden });
     }
 
     /// What is about to be recorded must be what the device said.

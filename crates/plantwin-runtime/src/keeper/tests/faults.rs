@@ -59,7 +59,12 @@ fn load() -> (Queue, BTreeMap<u64, Arc<Confirmed>>) {
         let receipted = Receipted { confirmed: Arc::clone(&confirmed), receipt };
         receipts.insert(n, confirmed);
         let (device, record) = (device(n), telemetry(n));
-        queue.push_durable(DurableJob::Telemetry { device, record, receipt: Some(receipted) });
+        queue.push_durable(DurableJob::Telemetry {
+            device,
+            record,
+            receipt: Some(receipted),
+            burden: None,
+        });
         if n % 50 == 0 {
             let change = LetterChange::Aside(vec![n as u8]);
             let device = DeviceId::from("a");

@@ -6,7 +6,7 @@ use plantwin_model::PointIx;
 use plantwin_twin::{MAX_RECEIPTS, TwinMail, WriteError};
 
 use super::{
-    super::LineOrder,
+    super::{Burden, LineOrder},
     wire::{Mood, Rig, Setup, WriteMood, down_reason, down_reasons, is_up, lock, rig},
 };
 
@@ -93,6 +93,23 @@ async fn what_is_confirmed_after_its_connection_ended_is_confirmed_to_nobody() {
     }
     assert!(frames(&mut rig, Duration::from_secs(5)).await.is_empty());
     assert!(lock(&rig.device.confirmed).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_whose_values_bear_no_receipt_stops_as_well_while_too_many_wait_for_the_disk() {
+    let every = Duration::from_millis(10);
+    let mut rig = rig(Setup { durable: true, ..Setup::of(Mood::Sends(every)) });
+    rig.next(|l| is_up(l).then_some(())).await;
+    let mut burdens: Vec<_> = (0..MAX_RECEIPTS).map(|_| Burden::on(&rig.confirmed)).collect();
+    // What was on its way still comes.
+    rig.letters_for(Duration::from_secs(1)).await;
+    let is_frame = |l: &TwinMail| matches!(l, TwinMail::Frame(_));
+    let letters = rig.letters_for(Duration::from_mins(1)).await;
+    assert!(!letters.iter().any(is_frame), "{} letters", letters.len());
+    assert!(!letters.iter().any(|l| down_reason(l).is_some()), "nor is the device taken for hung");
+    burdens.pop();
+    let letters = rig.letters_for(Duration::from_secs(1)).await;
+    assert!(letters.iter().filter(|l| is_frame(l)).count() > 50, "{} letters", letters.len());
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,7 +105,7 @@ async fn a_spool_that_cannot_be_read_is_asked_once_a_second_until_it_can() {
         let (received, points, sequence) = (NOW, Vec::new(), Some(sequence));
         let record = TelemetryRecord { sequence, received, missing: 0, points };
         let device = device.clone();
-        keeper.keep(DurableJob::Telemetry { device, record, receipt: None });
+        keeper.keep(DurableJob::Telemetry { device, record, receipt: None, burden: None });
     }
     while keeper.status().safe.get(&device) != Some(&21) {
         keeper.stored().notified().await;
