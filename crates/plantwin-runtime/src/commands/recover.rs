@@ -9,7 +9,10 @@ use plantwin_model::{
     AuditEntry, AuditKind, AuditResult, CommandKey, Outcome, PlantSpec, PointSpec, Timestamp,
 };
 
-use super::{CommandStep, Commands, Intent, Output, state::Target};
+use super::{
+    CommandStep, Commands, Intent, Output,
+    state::{Target, Written},
+};
 
 /// The audit trail has on the disk what happened this long ago.
 const ACCOUNTED_WITHIN: Duration = Duration::from_secs(10);
@@ -104,7 +107,11 @@ pub(crate) fn recover<R>(
         match story.outcome {
             Some((outcome, at)) => {
                 let written = target.as_ref().filter(|_| story.sent.is_some());
-                let written = written.map(|(device, writes, _)| (*device, writes.as_slice(), at));
+                let written = written.map(|(device, writes, _)| Written {
+                    device: *device,
+                    writes,
+                    until: at,
+                });
                 commands.recall(story.intent, outcome, written);
             }
             None => commands.resume(story.intent, target, story.sent, now, out),

@@ -35,6 +35,14 @@ pub(crate) struct Ask<R> {
     pub(crate) reply: R,
 }
 
+/// What a command of an earlier run may have written.
+pub(crate) struct Written<'w> {
+    pub(crate) device: DeviceIx,
+    pub(crate) writes: &'w [(PointIx, f64)],
+    /// Until when its bytes may have been on their way.
+    pub(crate) until: Timestamp,
+}
+
 /// A point as its device shows it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct PointSeen {
@@ -525,18 +533,12 @@ impl<R> Commands<R> {
         }
     }
 
-    /// Remembers a command of an earlier run that had its outcome; `sent` is what it may have
-    /// written, and until when.
-    pub(crate) fn recall(
-        &mut self,
-        intent: Intent,
-        outcome: Outcome,
-        sent: Option<(DeviceIx, &[(PointIx, f64)], Timestamp)>,
-    ) {
+    /// Remembers a command of an earlier run that had its outcome.
+    pub(crate) fn recall(&mut self, intent: Intent, outcome: Outcome, sent: Option<Written<'_>>) {
         let key = intent.key;
         let (ticket, stage) = (TICKET_BIT | self.next, Stage::Final(outcome));
         self.next += 1;
-        if let Some((device, writes, until)) = sent {
+        if let Some(Written { device, writes, until }) = sent {
             self.note_written(device, writes, ticket);
             let points: Vec<PointIx> = writes.iter().map(|(point, _)| *point).collect();
             self.touch(device, &points, ticket, until);
