@@ -99,6 +99,7 @@ fn a_checkpoint_kept_elsewhere_shows_a_trail_that_was_cut_and_given_an_older_che
     let mut trail = boot(dir.path(), 0, 20);
     trail.flush().unwrap();
     let older = fs::read_to_string(dir.path().join("checkpoint")).unwrap();
+    let safe = fs::read(dir.path().join("safe")).unwrap();
     let len = fs::metadata(segment(dir.path(), 1)).unwrap().len() as usize;
     for n in 20..40 {
         trail.append(at(50), &entry(n)).unwrap();
@@ -109,6 +110,8 @@ fn a_checkpoint_kept_elsewhere_shows_a_trail_that_was_cut_and_given_an_older_che
     let whole = fs::read(segment(dir.path(), 1)).unwrap();
     fs::write(segment(dir.path(), 1), &whole[..len]).unwrap();
     fs::write(dir.path().join("checkpoint"), &older).unwrap();
+    check_verdict(dir.path(), Verdict::Truncated, "was safe on the disk");
+    fs::write(dir.path().join("safe"), safe).unwrap();
     assert_eq!(judge(dir.path()).verdict, Verdict::Intact, "the documented limit");
     assert_eq!(with_kept(dir.path(), &newest).verdict, Verdict::Truncated);
     assert_eq!(with_kept(dir.path(), &older).verdict, Verdict::Intact);
