@@ -66,6 +66,7 @@ mod safe;
 mod scan;
 mod trail;
 mod verify;
+mod worker;
 mod writer;
 
 #[cfg(test)]
@@ -77,7 +78,7 @@ pub use read::{AuditReader, Shown};
 pub use report::{AuditFinding, Report, Verdict};
 pub use trail::{AuditTrail, CHECKPOINT_RECORDS, CHECKPOINT_TIME};
 pub use verify::{VerifyOptions, verify};
-pub use writer::{AuditStatus, AuditWriter, BACKLOG_ENTRIES};
+pub use writer::{AuditStatus, AuditWriter, BACKLOG_ENTRIES, HUNG};
 
 /// The folder of the trail below a data directory.
 pub fn folder(data: &Path) -> PathBuf {
