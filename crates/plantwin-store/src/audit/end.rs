@@ -29,7 +29,9 @@ pub(super) struct End {
     pub(super) segment: u64,
     /// Where its last record ends.
     pub(super) length: usize,
-    /// Bytes of an unfinished record behind it, if nothing else is wrong there.
+    /// Bytes that the segment has.
+    pub(super) bytes: usize,
+    /// Bytes of an unfinished record behind its last, if nothing else is wrong there.
     pub(super) torn: usize,
     /// The trail was closed in order.
     pub(super) closed: bool,
@@ -72,6 +74,7 @@ pub(super) fn end(
                 damaged_to,
                 segment: *number,
                 length: scanned.end,
+                bytes: bytes.len(),
                 torn: if at_the_end { scanned.torn } else { 0 },
                 closed: at_the_end && scanned.closed,
             });
@@ -84,6 +87,7 @@ pub(super) fn end(
         damaged_to: damaged_to.min(BELIEVABLE),
         segment: 0,
         length: 0,
+        bytes: 0,
         torn: 0,
         closed: false,
     })

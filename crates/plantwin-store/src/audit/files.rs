@@ -115,6 +115,13 @@ pub(super) fn identity(dir: &Path) -> Result<Small<VerifyingKey>, StoreError> {
     })
 }
 
+/// A public key in hexadecimal, as `identity.pub` has it and `plantwin audit verify` prints it.
+pub fn identity_from(text: &str) -> Option<VerifyingKey> {
+    let text = text.trim().to_ascii_lowercase();
+    let key = VerifyingKey::from_bytes(&unhex(&text)?).ok()?;
+    (hex(&key) == text).then_some(key)
+}
+
 /// The content of `identity.pub`.
 pub(super) fn identity_text(key: &VerifyingKey) -> String {
     format!("{}\n", hex(key))

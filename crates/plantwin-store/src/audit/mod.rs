@@ -72,7 +72,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use files::{kept, latest};
+pub use files::{identity_from, kept, latest};
 pub use key::{AUDIT_KEY, audit_key};
 pub use read::{AuditReader, Shown};
 pub use report::{AuditFinding, Report, Verdict};

@@ -76,17 +76,22 @@ impl AuditTrail {
         let covered = promised.map_or(0, |note| note.checkpoint().size + 1);
         let last = end.last.sequence;
         let safe = said.as_ref().filter(|said| said.is_of(&entries)).map(|said| said.end);
-        let gone = safe.filter(|safe| safe.is_beyond(end.segment, end.length, last));
+        let safe_to = safe.map_or(0, |safe| safe.sequence);
+        let missing = safe.map_or(0, |safe| safe.missing(end.segment, end.bytes));
         if covered > last {
             findings.push(format!(
                 "the audit trail ends at record {last}, and its checkpoint covers record \
                  {covered}: what was between is gone"
             ));
-        } else if let Some(safe) = gone {
+        } else if safe_to > last {
             findings.push(format!(
-                "the audit trail ends at record {last}, and record {} was safe on the disk: what \
-                 was between is gone",
-                safe.sequence
+                "the audit trail ends at record {last}, and record {safe_to} was safe on the disk: \
+                 what was between is gone"
+            ));
+        } else if missing > 0 {
+            findings.push(format!(
+                "audit trail {:08}.seg: {missing} bytes that were safe on the disk are gone from it",
+                end.segment
             ));
         }
         if said == Small::Missing {
@@ -99,7 +104,7 @@ impl AuditTrail {
             findings.push("the audit trail's file `safe` was altered".to_owned());
         }
         // What is left of a promised record is evidence.
-        let unfinished = if gone.is_some() || covered > last {
+        let unfinished = if covered.max(safe_to) > last || missing > 0 {
             None
         } else {
             end.unfinished(&*disk, dir, safe.is_some(), &mut findings)
@@ -127,7 +132,7 @@ impl AuditTrail {
             number: numbers.last().map_or(0, |n| *n) + 1,
             last: end.last,
         };
-        let lost_to = covered.max(end.damaged_to).max(safe.map_or(0, |safe| safe.sequence));
+        let lost_to = covered.max(safe_to).max(end.damaged_to);
         let lost_to = Some(lost_to).filter(|to| *to > last);
         let mut trail = Self::begin(parts, lost_to, now)?;
         if let Some(detail) = unfinished {

@@ -42,10 +42,9 @@ pub(super) struct SafeEnd {
 }
 
 impl SafeEnd {
-    /// Whether a trail is too short for this whose last record, `sequence`, ends at byte `end` of
-    /// segment `segment`.
-    pub(super) fn is_beyond(&self, segment: u64, end: usize, sequence: u64) -> bool {
-        self.sequence > sequence || self.segment == segment && self.length > end as u64
+    /// Bytes that are gone from a segment which now has so many.
+    pub(super) fn missing(&self, segment: u64, bytes: usize) -> u64 {
+        if self.segment == segment { self.length.saturating_sub(bytes as u64) } else { 0 }
     }
 
     fn to_bytes(self, key: &Secret) -> [u8; BYTES] {

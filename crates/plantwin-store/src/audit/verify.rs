@@ -38,11 +38,21 @@ pub struct VerifyOptions {
     /// The audit key, if it is at hand: with it the public key is checked as well, and the records
     /// behind the latest checkpoint.
     pub key: Option<Secret>,
+    /// The public key that was kept elsewhere, from [`super::identity_from`].
+    pub identity: Option<VerifyingKey>,
+}
+
+impl VerifyOptions {
+    /// Whether there is anything from outside the folder to check the trail's public key against;
+    /// without that, a trail that was replaced as a whole looks like any other.
+    pub fn knows_identity(&self) -> bool {
+        self.key.is_some() || self.identity.is_some() || !self.kept.is_empty()
+    }
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        Self { sequences: 1..=u64::MAX, kept: Vec::new(), key: None }
+        Self { sequences: 1..=u64::MAX, kept: Vec::new(), key: None, identity: None }
     }
 }
 
@@ -69,6 +79,17 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, StoreError>
         }
         (Small::Is(_), _) => {}
     }
+    if let Some(kept) = options.identity {
+        if pinned.as_ref().is_some_and(|key| *key != kept) {
+            let text = "identity.pub is not the public key that was kept: the trail was replaced \
+                        by another one, or it is of another plant";
+            trail(text, Verdict::Altered, &mut findings);
+        }
+        if mine.is_some_and(|mine| mine != kept) {
+            let text = "the public key that was kept is not that of this store";
+            trail(text, Verdict::Altered, &mut findings);
+        }
+    }
     match &latest {
         Small::Missing => {
             let text = "the file checkpoint is gone: nobody can say how far the trail went";
@@ -83,7 +104,10 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, StoreError>
         let text = format!("{name} is no segment of this trail");
         trail(&text, Verdict::Altered, &mut findings);
     }
-    let identity = mine.or(pinned.as_ref().copied()).or(latest.as_ref().map(|n| *n.identity()));
+    let identity = mine
+        .or(options.identity)
+        .or(pinned.as_ref().copied())
+        .or(latest.as_ref().map(|n| *n.identity()));
     let mut kept: Vec<(u64, ChainHash)> = Vec::new();
     for note in latest.as_ref().into_iter().chain(&options.kept) {
         if Some(*note.identity()) != identity {
@@ -237,14 +261,11 @@ fn compare(
         Small::Is(said) if key.is_some_and(|key| !said.is_of(key)) => {
             (Verdict::Altered, 1, u64::MAX, "the file safe was not written by this plant")
         }
+        Small::Is(said) if said.end.sequence <= report.last => return,
         Small::Is(said) => {
-            let (segment, end) = last.map_or((0, 0), |last| (last.number, last.end));
-            if !said.end.is_beyond(segment, end, report.last) {
-                return;
-            }
             let text = "was safe on the disk, and is not there";
             let from = report.last.saturating_add(1);
-            (Verdict::Truncated, from, said.end.sequence.max(from), text)
+            (Verdict::Truncated, from, said.end.sequence, text)
         }
     };
     findings.push(verdict, 0, from..=to, text);

@@ -92,6 +92,21 @@ fn an_acknowledged_record_that_was_cut_is_found_by_verify_and_at_open_and_leaves
 }
 
 #[test]
+fn a_record_that_is_gone_from_the_midst_of_the_last_segment_is_told_at_open() {
+    let dir = killed();
+    let path = segment(dir.path(), 1);
+    let whole = fs::read(&path).unwrap();
+    let hole = records(&whole)[6].clone();
+    fs::write(&path, [&whole[..hole.start], &whole[hole.end..]].concat()).unwrap();
+    let report = check_verdict(dir.path(), Verdict::Gap, "record 7: missing");
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    let told = format!("{} bytes that were safe on the disk are gone", hole.len());
+    let (_, findings) = open(dir.path());
+    assert!(findings.len() == 1 && findings[0].contains(&told), "{findings:?}");
+    assert_eq!(open(dir.path()).1, Vec::<String>::new());
+}
+
+#[test]
 fn an_unfinished_end_that_cannot_be_cut_is_told_and_the_trail_goes_on_intact() {
     let (dir, whole, last) = killed_while_it_wrote();
     let crash = read_all(dir.path());
