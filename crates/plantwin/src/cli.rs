@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plantwin_model::{Action, AuditKind, CommandKey, Role};
+use plantwin_seal::VerifyingKey;
 
 use crate::commands::{authority::args::AuthorityCommand, device::args::DeviceCommand};
 
@@ -149,15 +150,18 @@ pub(crate) enum AuditCommand {
   plantwin audit verify /var/lib/plantwin/line1 --json
   plantwin audit verify line1.data --checkpoint kept.txt
   plantwin audit verify line1.data --witness /mnt/other-host/line1.checkpoints
+  plantwin audit verify line1.data --identity 5ad0..     the public key it printed when it was new
   plantwin audit verify line1.data --from 5000           once what lies before is explained
 
 No key is needed. With one, the trail's public key and the records behind the latest checkpoint
-are checked as well: it is used if it is not wrapped, or if it is named. A trail that somebody cut
-and gave an older checkpoint, and one that somebody with the store's key wrote anew, are found by
-checkpoints kept elsewhere only: see `plantwin audit checkpoint`.
+are checked as well: it is used if it is not wrapped, or if it is named. Without the key, a public
+key or a checkpoint from elsewhere, the trail is checked against itself only: one that somebody
+put there as a whole, with a key of its own, looks intact. A trail that somebody cut and gave an
+older checkpoint, and one that somebody with the store's key wrote anew, are found by checkpoints
+kept elsewhere only: see `plantwin audit checkpoint`.
 
 Exit codes: 0 intact, 2 records are missing in the middle, 3 something was altered, 4 the trail
-ends before a checkpoint says it did; the highest of 3, 4, 2 that applies, in this order. 64 wrong
+ends before it was promised to; the highest of 3, 4, 2 that applies, in this order. 64 wrong
 usage, 69 there is no trail or it cannot be read, 77 wrong key, 78 a checkpoint that was given is
 none.")]
     Verify(AuditVerifyArgs),
@@ -194,6 +198,9 @@ pub(crate) struct AuditVerifyArgs {
     /// Checkpoints that a witness collected, one after the other
     #[arg(long, value_name = "FILE")]
     pub(crate) witness: Option<PathBuf>,
+    /// The trail's public key, kept elsewhere when the trail was known to be the plant's own
+    #[arg(long, value_name = "HEX", value_parser = audit_identity)]
+    pub(crate) identity: Option<VerifyingKey>,
     #[command(flatten)]
     pub(crate) key: KeyArgs,
     /// Print JSON
@@ -235,6 +242,11 @@ pub(crate) struct AuditShowArgs {
 pub(crate) struct AuditCheckpointArgs {
     /// Data folder of the plant; default: that of the only plant running here
     pub(crate) data: Option<PathBuf>,
+}
+
+fn audit_identity(text: &str) -> Result<VerifyingKey, String> {
+    plantwin_store::audit::identity_from(text)
+        .ok_or_else(|| "no public key; the trail's is in its file `identity.pub`".to_owned())
 }
 
 fn audit_kind(text: &str) -> Result<AuditKind, String> {

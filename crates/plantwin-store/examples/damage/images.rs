@@ -1,4 +1,4 @@
-//! A realistic store, damaged in a thousand ways, and what opening says of each.
+//! A realistic store and audit trail, damaged in a thousand ways, and what opening says of each.
 //!
 //! Each image is a copy of one store with one damage in one file. The verdict compares everything
 //! that can be read with everything that was written: a value that nobody ever wrote is wrong, and
@@ -16,10 +16,14 @@ use std::{
 };
 
 use plantwin_model::Timestamp;
+use plantwin_store::audit::{self, AUDIT_KEY, AuditTrail};
 use plantwin_store::{
     Finding, LogKind, OpenReport, SledStore, Spool, SpoolLimits, Store, StoreError, Tree, Write,
     spool::SPOOL_TREE,
 };
+
+#[path = "trail.rs"]
+mod trail;
 
 const TWINS: Tree = Tree::new("twins");
 const LEDGER: Tree = Tree::new("ledger");
@@ -54,6 +58,7 @@ pub(crate) struct Truth {
     /// Everything that was ever written, by tree, key and value.
     ever: BTreeSet<(&'static str, String, Vec<u8>)>,
     log: Vec<(LogKind, Timestamp, Vec<u8>)>,
+    audit: trail::Entries,
 }
 
 impl Truth {
@@ -71,7 +76,12 @@ impl Truth {
 /// Fills a store in `dir`: state that changes, records that go, queues, and a log of two segments.
 pub(crate) fn build(dir: &Path, seed: u64) -> Result<Truth, StoreError> {
     let mut random = Random(seed);
-    let mut truth = Truth { live: BTreeMap::new(), ever: BTreeSet::new(), log: Vec::new() };
+    let mut truth = Truth {
+        live: BTreeMap::new(),
+        ever: BTreeSet::new(),
+        log: Vec::new(),
+        audit: trail::Entries::new(),
+    };
     // Several lives, as a plant has.
     for life in 0..3_u64 {
         let (store, _) = SledStore::open(dir)?;
@@ -108,6 +118,7 @@ pub(crate) fn build(dir: &Path, seed: u64) -> Result<Truth, StoreError> {
             store.flush()?;
             truth.note(&store)?;
         }
+        trail::live(dir, &store, life, &mut random, &mut truth.audit)?;
     }
     Ok(truth)
 }
@@ -227,21 +238,44 @@ pub(crate) fn one(
     copy(pristine, dir)?;
     let all = files(dir)?;
     let damage = DAMAGES[random.below(DAMAGES.len())];
-    // Every second one hits where the data is; the others hit any file.
+    // Every second one hits where the data is, every fourth the audit trail; the others any file.
     let data = |file: &&PathBuf| file.starts_with("log") || file.ends_with("db");
     let data: Vec<_> = all.iter().filter(data).collect();
-    let file = match random.below(2) {
-        0 => data[random.below(data.len())],
+    let audit: Vec<_> = all.iter().filter(|file| file.starts_with("audit")).collect();
+    let file = match random.below(4) {
+        0 | 1 => data[random.below(data.len())],
+        2 => audit[random.below(audit.len())],
         _ => &all[random.below(all.len())],
     };
     let place = harm(&dir.join(file), damage, random)?;
     let file = file.display().to_string();
+    // A trail is judged by a key that is whole.
+    let before = (file != "key").then(|| catch_unwind(AssertUnwindSafe(|| trail::before(dir))));
     let mut opened = None;
     let open = measure(&mut || {
-        opened = Some(catch_unwind(AssertUnwindSafe(|| SledStore::open(dir))));
+        opened = Some(catch_unwind(AssertUnwindSafe(|| both(dir))));
     });
     let (verdict, detail) = match opened {
-        Some(Ok(Ok((store, report)))) => judge(store, &report, truth),
+        Some(Ok(Ok((store, report, told)))) => {
+            let of_trail = match before {
+                Some(Ok(Ok(before))) => trail::judge(dir, &store, &before, &told, &truth.audit),
+                Some(Ok(Err(error))) => (Verdict::Broken, format!("failed to {error}")),
+                Some(Err(_)) => (Verdict::Broken, "verifying the trail panicked".to_owned()),
+                None => (Verdict::Intact, String::new()),
+            };
+            let of_trail = match of_trail {
+                // What nobody needs: the lock.
+                (Verdict::Intact, _) if file.starts_with("audit/") && file != "audit/lock" => {
+                    (Verdict::Silent, "the damage to the audit trail was not found".to_owned())
+                }
+                (Verdict::Told, detail) if !file.starts_with("audit/") => {
+                    (Verdict::Broken, format!("the audit trail is whole, and yet: {detail}"))
+                }
+                other => other,
+            };
+            let of_store = judge(&store, &report, truth);
+            if of_trail.0 > of_store.0 { of_trail } else { of_store }
+        }
         Some(Ok(Err(StoreError::Key { .. }))) if file == "key" => refused(pristine, dir)?,
         Some(Ok(Err(error))) => (Verdict::Broken, format!("failed to {error}")),
         Some(Err(_)) | None => (Verdict::Broken, "a panic escaped".to_owned()),
@@ -263,13 +297,21 @@ pub(crate) fn one(
     })
 }
 
+/// Opens the store and then the trail, as a plant does.
+fn both(dir: &Path) -> Result<(SledStore, OpenReport, Vec<String>), StoreError> {
+    let (store, report) = SledStore::open(dir)?;
+    let key = store.key_for(AUDIT_KEY);
+    let (_, told) = AuditTrail::open(&audit::folder(dir), &key, Timestamp::default())?;
+    Ok((store, report, told))
+}
+
 /// A refused key must leave everything else as it was.
 fn refused(pristine: &Path, dir: &Path) -> io::Result<(Verdict, String)> {
     for file in files(pristine)? {
         let name = file.display().to_string();
         let same =
             || Ok::<_, io::Error>(fs::read(pristine.join(&file))? == fs::read(dir.join(&file))?);
-        if name != "key" && name != "lock" && !same()? {
+        if name != "key" && !name.ends_with("lock") && !same()? {
             return Ok((Verdict::Broken, format!("{name} was touched")));
         }
     }
@@ -277,10 +319,10 @@ fn refused(pristine: &Path, dir: &Path) -> io::Result<(Verdict, String)> {
 }
 
 /// Compares all that can be read with all that was written.
-fn judge(store: SledStore, report: &OpenReport, truth: &Truth) -> (Verdict, String) {
+fn judge(store: &SledStore, report: &OpenReport, truth: &Truth) -> (Verdict, String) {
     let told: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     let told = told.join("; ");
-    match compare(&store, report, truth) {
+    match compare(store, report, truth) {
         Ok(()) if report.is_clean() => (Verdict::Intact, told),
         Ok(()) => (Verdict::Told, told),
         Err((verdict, reason)) => (verdict, format!("{reason}; told: {told}")),
@@ -361,6 +403,7 @@ fn goes_on(dir: &Path) -> Result<(), String> {
     store.flush().map_err(told)?;
     drop(store);
     let (store, report) = again(dir)?;
+    trail::goes_on(dir, &store)?;
     if !report.is_clean() {
         return Err(format!("the next opening found {:?}", report.findings));
     }

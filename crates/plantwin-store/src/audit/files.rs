@@ -1,6 +1,6 @@
 //! Names and small files of the trail: segments, `checkpoint`, `identity.pub`.
 //!
-//! Absent: what is in the segments.
+//! Absent: what is in the segments; the file `safe` ([`super::safe`]).
 
 use std::{
     fs,
@@ -115,6 +115,13 @@ pub(super) fn identity(dir: &Path) -> Result<Small<VerifyingKey>, StoreError> {
     })
 }
 
+/// A public key in hexadecimal, as `identity.pub` has it and `plantwin audit verify` prints it.
+pub fn identity_from(text: &str) -> Option<VerifyingKey> {
+    let text = text.trim().to_ascii_lowercase();
+    let key = VerifyingKey::from_bytes(&unhex(&text)?).ok()?;
+    (hex(&key) == text).then_some(key)
+}
+
 /// The content of `identity.pub`.
 pub(super) fn identity_text(key: &VerifyingKey) -> String {
     format!("{}\n", hex(key))
@@ -143,14 +150,14 @@ pub(super) fn replace(
     disk: &dyn Disk,
     dir: &Path,
     name: &str,
-    content: &str,
+    content: &[u8],
 ) -> Result<(), StoreError> {
     let path = dir.join(name);
     let fresh = dir.join(format!("{name}.new"));
     let write = || {
         let mut file = disk.open(&fresh)?;
         file.set_len(0)?;
-        file.write_at(content.as_bytes(), 0)?;
+        file.write_at(content, 0)?;
         file.sync()?;
         fs::rename(&fresh, &path)?;
         disk.sync_dir(dir)

@@ -128,7 +128,11 @@ impl AuditReader {
                 }
                 broken => {
                     let next = record::next_record(bytes, at + 1);
-                    if next.is_none() && broken == Parsed::Short && !finished {
+                    // Behind a finished segment's last record it is what a crash left, which the
+                    // next boot tells of.
+                    let unfinished = broken == Parsed::Short
+                        && !(finished && record::lies_of_length(&bytes[at..]));
+                    if next.is_none() && unfinished {
                         return ControlFlow::Continue(());
                     }
                     at = next.unwrap_or(bytes.len());

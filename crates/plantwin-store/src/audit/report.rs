@@ -16,7 +16,7 @@ pub enum Verdict {
     Intact,
     /// Records are missing in the middle, told by the plant or not.
     Gap,
-    /// It ends before a checkpoint says it did.
+    /// It ends before a checkpoint, or the file `safe`, says it did.
     Truncated,
     /// Something is not what was written.
     Altered,
@@ -112,7 +112,7 @@ pub struct Report {
     pub boots: u64,
     /// Records behind the latest checkpoint, for which only the store's key can vouch so far.
     pub unsigned: u64,
-    /// Bytes of an unfinished record at the end: a write in progress, or a crash.
+    /// Bytes of unfinished records at ends of boots: a write in progress, or crashes.
     pub torn: u64,
     /// The public key by which everything was judged.
     pub identity: Option<VerifyingKey>,

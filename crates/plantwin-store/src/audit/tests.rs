@@ -1,6 +1,6 @@
 //! The trail as its users see it, and what they share.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use plantwin_model::{AuditEntry, AuditKind, AuditResult, Timestamp};
 use plantwin_seal::Secret;
@@ -11,6 +11,7 @@ use super::*;
 mod files;
 mod mutation;
 mod recover;
+mod safe;
 mod writer;
 
 fn key() -> Secret {
@@ -65,6 +66,13 @@ fn judge_with_key(dir: &Path) -> Report {
     verify(dir, &VerifyOptions { key: Some(key()), ..VerifyOptions::default() }).unwrap()
 }
 
+/// A trail as `kill -9` leaves it: 20 entries, of which the last six have no checkpoint.
+fn killed() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    boot(dir.path(), 0, 20).flush().unwrap();
+    dir
+}
+
 #[track_caller]
 fn check_verdict(dir: &Path, verdict: Verdict, words: &str) -> Report {
     let report = judge(dir);
@@ -95,6 +103,29 @@ fn records(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     }
     assert_eq!(at, bytes.len());
     found
+}
+
+/// The files of a folder by name; the lock says nothing.
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn read_all(dir: &Path) -> Files {
+    let files = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    files
+        .filter(|path| path.file_name().unwrap() != "lock")
+        .map(|p| (p.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&p).unwrap()))
+        .collect()
+}
+
+/// Makes the folder hold `now`, touching only what differs from `before`.
+fn write_all(dir: &Path, before: &Files, now: &Files) {
+    for name in before.keys().filter(|name| !now.contains_key(*name)) {
+        fs::remove_file(dir.join(name)).unwrap();
+    }
+    for (name, bytes) in now {
+        if before.get(name) != Some(bytes) {
+            fs::write(dir.join(name), bytes).unwrap();
+        }
+    }
 }
 
 fn segment(dir: &Path, number: u64) -> std::path::PathBuf {

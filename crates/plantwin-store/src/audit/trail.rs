@@ -4,7 +4,8 @@
 //! it forgotten here. After an error (a full disk, a failed sync) the next flush cuts the file back
 //! to its last safe length and writes everything since again. What waits is bounded: beyond 1 MiB
 //! appending flushes by itself, and refuses if that fails. A segment's first bytes are written under
-//! another name, which makes them whole or absent. Absent: threads, timers, reading.
+//! another name, which makes them whole or absent. What is safe is noted in the file `safe`, after
+//! the sync. Absent: threads, timers, reading.
 
 use std::{fmt, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use super::{
     fail,
     files::{self, CHECKPOINT, SEGMENT_BYTES, TITLE},
     record::{self, Place, Reason},
+    safe::{SafeEnd, SafeFile},
     scan::Link,
 };
 use crate::{
@@ -57,6 +59,7 @@ pub struct AuditTrail {
     note: String,
     /// The file `checkpoint` does not say so yet.
     note_waits: bool,
+    safe: SafeFile,
 }
 
 /// What an [`AuditTrail`] is made of.
@@ -70,6 +73,7 @@ pub(super) struct Parts {
     pub(super) number: u64,
     /// Where the chain stood.
     pub(super) last: Link,
+    pub(super) safe: SafeFile,
 }
 
 impl AuditTrail {
@@ -79,7 +83,7 @@ impl AuditTrail {
         lost_to: Option<u64>,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let Parts { dir, disk, key, signer, lock, number, last } = parts;
+        let Parts { dir, disk, key, signer, lock, number, last, safe } = parts;
         let mut trail = Self {
             dir,
             disk,
@@ -97,6 +101,7 @@ impl AuditTrail {
             unsigned_since: None,
             note: String::new(),
             note_waits: false,
+            safe,
         };
         if let Some(to) = lost_to {
             trail.push_gap(now, to.saturating_sub(last.sequence), Reason::Missing)?;
@@ -122,7 +127,7 @@ impl AuditTrail {
 
     /// Whether anything waits for a [`Self::flush`].
     pub fn is_waiting(&self) -> bool {
-        !self.pending.is_empty() || self.note_waits
+        !self.pending.is_empty() || self.note_waits || self.safe.is_waiting()
     }
 
     /// Whether records wait for a checkpoint.
@@ -188,12 +193,16 @@ impl AuditTrail {
             self.safe_len += self.pending.len() as u64;
             self.pending.clear();
             self.pending.shrink_to(PENDING_BYTES);
+            let (segment, length) = (self.number, self.safe_len);
+            self.safe.note(SafeEnd { segment, length, sequence: self.last.sequence });
         }
+        // Neither of the two waits for the other.
+        let safe = self.safe.write(&*self.disk, &self.dir);
         if self.note_waits {
-            files::replace(&*self.disk, &self.dir, CHECKPOINT, &self.note)?;
+            files::replace(&*self.disk, &self.dir, CHECKPOINT, self.note.as_bytes())?;
             self.note_waits = false;
         }
-        Ok(())
+        safe
     }
 
     /// Signs the end of this boot and flushes.

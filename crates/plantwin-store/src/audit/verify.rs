@@ -1,6 +1,6 @@
 //! Verifying a whole trail: its segments side by side, then what joins them, then its end.
 //!
-//! Files are read in large pieces, one segment a thread. The file `checkpoint` is read before the
+//! Files are read in large pieces, one segment a thread. The small files are read before the
 //! segments, so that a plant that goes on writing looks no different from one that stopped.
 //! Absent: mending anything.
 
@@ -20,6 +20,7 @@ use super::{
     files::{self, Small},
     record::{self, Parsed, entry_key},
     report::{Findings, Report, Verdict},
+    safe::{self, Said},
     scan::{Expect, Link, Scanned, scan},
 };
 use crate::StoreError;
@@ -37,11 +38,21 @@ pub struct VerifyOptions {
     /// The audit key, if it is at hand: with it the public key is checked as well, and the records
     /// behind the latest checkpoint.
     pub key: Option<Secret>,
+    /// The public key that was kept elsewhere, from [`super::identity_from`].
+    pub identity: Option<VerifyingKey>,
+}
+
+impl VerifyOptions {
+    /// Whether there is anything from outside the folder to check the trail's public key against;
+    /// without that, a trail that was replaced as a whole looks like any other.
+    pub fn knows_identity(&self) -> bool {
+        self.key.is_some() || self.identity.is_some() || !self.kept.is_empty()
+    }
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        Self { sequences: 1..=u64::MAX, kept: Vec::new(), key: None }
+        Self { sequences: 1..=u64::MAX, kept: Vec::new(), key: None, identity: None }
     }
 }
 
@@ -53,6 +64,7 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, StoreError>
     let mut findings = Findings::default();
     let latest = files::checkpoint(dir)?;
     let pinned = files::identity(dir)?;
+    let said = safe::read(dir)?;
     let (numbers, strangers) = files::list(dir)?;
     let mine = options.key.as_ref().map(|key| audit_identity(key).verifying_key());
     let trail = |text: &str, verdict, findings: &mut Findings| {
@@ -66,6 +78,17 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, StoreError>
             trail(text, Verdict::Altered, &mut findings);
         }
         (Small::Is(_), _) => {}
+    }
+    if let Some(kept) = options.identity {
+        if pinned.as_ref().is_some_and(|key| *key != kept) {
+            let text = "identity.pub is not the public key that was kept: the trail was replaced \
+                        by another one, or it is of another plant";
+            trail(text, Verdict::Altered, &mut findings);
+        }
+        if mine.is_some_and(|mine| mine != kept) {
+            let text = "the public key that was kept is not that of this store";
+            trail(text, Verdict::Altered, &mut findings);
+        }
     }
     match &latest {
         Small::Missing => {
@@ -81,7 +104,10 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, StoreError>
         let text = format!("{name} is no segment of this trail");
         trail(&text, Verdict::Altered, &mut findings);
     }
-    let identity = mine.or(pinned.as_ref().copied()).or(latest.as_ref().map(|n| *n.identity()));
+    let identity = mine
+        .or(options.identity)
+        .or(pinned.as_ref().copied())
+        .or(latest.as_ref().map(|n| *n.identity()));
     let mut kept: Vec<(u64, ChainHash)> = Vec::new();
     for note in latest.as_ref().into_iter().chain(&options.kept) {
         if Some(*note.identity()) != identity {
@@ -113,8 +139,10 @@ pub fn verify(dir: &Path, options: &VerifyOptions) -> Result<Report, StoreError>
             findings.push(Verdict::Truncated, 0, *size..=*size, text);
         }
     }
-    if let (Some(key), Some(last)) = (&options.key, scans.last()) {
-        vouch(dir, last, &entry_key(key), &mut findings)?;
+    let entries = options.key.as_ref().map(entry_key);
+    compare(&said, scans.last(), &report, entries.as_ref(), &mut findings);
+    if let (Some(key), Some(last)) = (&entries, scans.last()) {
+        vouch(dir, last, key, &mut findings)?;
     }
     let (from, to) = (*options.sequences.start(), *options.sequences.end());
     findings.0.retain(|f| *f.sequences.start() <= to && *f.sequences.end() >= from);
@@ -161,7 +189,7 @@ fn join(scans: &[Scanned], identity: Option<VerifyingKey>) -> Report {
         if s.number != i as u64 + 1 {
             altered("its number does not follow from that of the segment before");
         }
-        if s.torn > 0 && i + 1 < scans.len() {
+        if s.torn > 0 && scans.get(i + 1).is_some_and(|next| !is_next_boot(s, next)) {
             altered("its last record is unfinished");
         }
         let ordered = match s.boot.cmp(&boot) {
@@ -193,7 +221,7 @@ fn join(scans: &[Scanned], identity: Option<VerifyingKey>) -> Report {
         }
     }
     let unsigned = scans.last().map_or(0, |s| s.tail.len() as u64);
-    let torn = scans.last().map_or(0, |s| s.torn as u64);
+    let torn = scans.iter().map(|s| s.torn as u64).sum();
     Report {
         verdict: Verdict::Intact,
         records: scans.iter().map(|s| s.entries).sum(),
@@ -205,6 +233,42 @@ fn join(scans: &[Scanned], identity: Option<VerifyingKey>) -> Report {
         identity,
         findings: findings.0,
     }
+}
+
+/// Whether a boot began behind the last whole record of `before`: then whatever that boot found
+/// unfinished there was none of the trail, whether it could be cut off or not.
+fn is_next_boot(before: &Scanned, next: &Scanned) -> bool {
+    let goes_on = |last: Link| Link { sequence: last.sequence + 1, ..last };
+    next.opened && next.first == before.last.map(goes_on)
+}
+
+/// Compares the trail's end with what the file `safe` says of it.
+fn compare(
+    said: &Small<Said>,
+    last: Option<&Scanned>,
+    report: &Report,
+    key: Option<&Secret>,
+    findings: &mut Findings,
+) {
+    let (verdict, from, to, text) = match said {
+        // The very first record may be there before it is, and a closed trail does not need it.
+        Small::Missing if report.last > 1 && last.is_some_and(|last| !last.closed) => {
+            let text = "the file safe is gone: nobody can say how far the trail was safe";
+            (Verdict::Truncated, 1, u64::MAX, text)
+        }
+        Small::Missing => return,
+        Small::Damaged => (Verdict::Altered, 1, u64::MAX, "the file safe was altered"),
+        Small::Is(said) if key.is_some_and(|key| !said.is_of(key)) => {
+            (Verdict::Altered, 1, u64::MAX, "the file safe was not written by this plant")
+        }
+        Small::Is(said) if said.end.sequence <= report.last => return,
+        Small::Is(said) => {
+            let text = "was safe on the disk, and is not there";
+            let from = report.last.saturating_add(1);
+            (Verdict::Truncated, from, said.end.sequence, text)
+        }
+    };
+    findings.push(verdict, 0, from..=to, text);
 }
 
 /// Whether the records behind the latest checkpoint were written with this key.

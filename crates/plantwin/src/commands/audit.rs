@@ -51,16 +51,15 @@ pub(crate) fn verify(args: &AuditVerifyArgs) -> Result<Code, Failure> {
         return Err(no_trail(&data));
     }
     let key = key_at_hand(&args.key, &data)?;
-    let with_key = key.is_some();
-    let options = VerifyOptions { sequences: args.from..=to, kept, key };
+    let options = VerifyOptions { sequences: args.from..=to, kept, key, identity: args.identity };
     let report = audit::verify(&folder, &options).map_err(keys::failure)?;
     if args.json {
-        say!("{}", as_json(&report, with_key));
+        say!("{}", as_json(&report, &options));
     } else {
         for finding in &report.findings {
             say!("{finding}");
         }
-        say!("{}", summary(&report, with_key));
+        say!("{}", summary(&report, &options));
     }
     Ok(code(report.verdict))
 }
@@ -75,7 +74,7 @@ fn code(verdict: Verdict) -> Code {
     }
 }
 
-fn as_json(report: &Report, with_key: bool) -> Value {
+fn as_json(report: &Report, options: &VerifyOptions) -> Value {
     let findings: Vec<Value> = report
         .findings
         .iter()
@@ -98,12 +97,14 @@ fn as_json(report: &Report, with_key: bool) -> Value {
         "unsigned": report.unsigned,
         "torn_bytes": report.torn,
         "identity": report.identity_hex(),
-        "with_key": with_key,
+        "identity_checked": options.knows_identity(),
+        "with_key": options.key.is_some(),
         "findings": findings,
     })
 }
 
-fn summary(report: &Report, with_key: bool) -> String {
+fn summary(report: &Report, options: &VerifyOptions) -> String {
+    let with_key = options.key.is_some();
     let Report { verdict, records, checkpoints, boots, last, unsigned, torn, .. } = report;
     let mut text = format!(
         "{verdict}: {records} entries in {last} records of {boots} boots, {checkpoints} signed \
@@ -115,14 +116,23 @@ fn summary(report: &Report, with_key: bool) -> String {
         let _ = write!(text, "; {unsigned} records behind the latest of them, {vouched}");
     }
     if *torn > 0 {
-        let _ = write!(text, "; {torn} bytes of an unfinished record at the end");
+        let _ = write!(text, "; {torn} bytes of unfinished records at the end of a boot");
     }
     match report.identity_hex() {
         Some(identity) if with_key => {
             let _ = write!(text, "\npublic key {identity}, this store's");
         }
+        Some(identity) if options.knows_identity() => {
+            let _ =
+                write!(text, "\npublic key {identity}, checked against what was kept elsewhere");
+        }
         Some(identity) => {
-            let _ = write!(text, "\npublic key {identity}");
+            let _ = write!(
+                text,
+                "\npublic key {identity}, not checked against anything: whoever can write to the \
+                 folder could have put another trail there, with a key of its own; keep this key \
+                 elsewhere and give it with --identity"
+            );
         }
         None => {}
     }

@@ -99,6 +99,7 @@ fn a_checkpoint_kept_elsewhere_shows_a_trail_that_was_cut_and_given_an_older_che
     let mut trail = boot(dir.path(), 0, 20);
     trail.flush().unwrap();
     let older = fs::read_to_string(dir.path().join("checkpoint")).unwrap();
+    let safe = fs::read(dir.path().join("safe")).unwrap();
     let len = fs::metadata(segment(dir.path(), 1)).unwrap().len() as usize;
     for n in 20..40 {
         trail.append(at(50), &entry(n)).unwrap();
@@ -109,6 +110,8 @@ fn a_checkpoint_kept_elsewhere_shows_a_trail_that_was_cut_and_given_an_older_che
     let whole = fs::read(segment(dir.path(), 1)).unwrap();
     fs::write(segment(dir.path(), 1), &whole[..len]).unwrap();
     fs::write(dir.path().join("checkpoint"), &older).unwrap();
+    check_verdict(dir.path(), Verdict::Truncated, "was safe on the disk");
+    fs::write(dir.path().join("safe"), safe).unwrap();
     assert_eq!(judge(dir.path()).verdict, Verdict::Intact, "the documented limit");
     assert_eq!(with_kept(dir.path(), &newest).verdict, Verdict::Truncated);
     assert_eq!(with_kept(dir.path(), &older).verdict, Verdict::Intact);
@@ -136,6 +139,41 @@ fn a_checkpoint_of_another_plant_or_a_trail_replaced_by_a_foreign_one_is_altered
     assert_eq!(judge(other.path()).verdict, Verdict::Intact);
     let report = judge_with_key(other.path());
     assert_eq!(report.verdict, Verdict::Altered);
+}
+
+#[test]
+fn a_trail_that_was_replaced_as_a_whole_is_found_by_the_public_key_that_was_kept() {
+    let (dir, other) = (three_boots(), tempfile::tempdir().unwrap());
+    let (trail, _) = AuditTrail::open(other.path(), &Secret::new([9; 32]), at(0)).unwrap();
+    trail.close(at(0)).unwrap();
+    let text = judge(dir.path()).identity_hex().unwrap();
+    let identity = identity_from(&format!("{}\n", text.to_uppercase()));
+    assert!(identity.is_some());
+    let options = VerifyOptions { identity, ..VerifyOptions::default() };
+    assert_eq!(verify(dir.path(), &options).unwrap().verdict, Verdict::Intact);
+    let report = verify(other.path(), &options).unwrap();
+    assert_eq!(report.verdict, Verdict::Altered);
+    assert!(report.findings[0].text.contains("the public key that was kept"), "{report:?}");
+    // Nor does it help to leave the old one there.
+    fs::copy(dir.path().join("identity.pub"), other.path().join("identity.pub")).unwrap();
+    assert_eq!(verify(other.path(), &options).unwrap().verdict, Verdict::Altered);
+    let wrong = VerifyOptions { key: Some(Secret::new([9; 32])), ..options };
+    assert_eq!(verify(dir.path(), &wrong).unwrap().verdict, Verdict::Altered);
+    for text in ["", "00", &text[1..], &format!("{text}0"), &text.replacen(&text[..2], "+1", 1)] {
+        assert_eq!(identity_from(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn only_what_comes_from_outside_the_folder_tells_whose_trail_it_is() {
+    let dir = three_boots();
+    let none = VerifyOptions::default();
+    assert!(!none.knows_identity());
+    let kept = CheckpointNote::parse_all(&latest(dir.path()).unwrap().unwrap()).unwrap();
+    assert!(VerifyOptions { kept, ..none.clone() }.knows_identity());
+    assert!(VerifyOptions { key: Some(key()), ..none.clone() }.knows_identity());
+    let identity = judge(dir.path()).identity;
+    assert!(VerifyOptions { identity, ..none }.knows_identity());
 }
 
 #[test]

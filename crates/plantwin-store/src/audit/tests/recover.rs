@@ -5,13 +5,6 @@ use std::sync::Arc;
 use super::*;
 use crate::disk::faulty::FaultyDisk;
 
-/// A trail as `kill -9` leaves it: 20 entries, of which the last six have no checkpoint.
-fn killed() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    boot(dir.path(), 0, 20).flush().unwrap();
-    dir
-}
-
 #[test]
 fn a_killed_plants_trail_is_intact_and_the_next_boot_signs_what_was_unsigned() {
     let dir = killed();
@@ -21,35 +14,6 @@ fn a_killed_plants_trail_is_intact_and_the_next_boot_signs_what_was_unsigned() {
     let report = judge(dir.path());
     assert_eq!((report.verdict, report.records, report.boots), (Verdict::Intact, 25, 2));
     assert_eq!(report.unsigned, 1);
-}
-
-#[test]
-fn wherever_the_process_was_killed_an_unfinished_record_is_cut_off_and_the_trail_says_so() {
-    let dir = killed();
-    let path = segment(dir.path(), 1);
-    let whole = fs::read(&path).unwrap();
-    let last = records(&whole).last().unwrap().clone();
-    for end in last.start + 1..last.end {
-        fs::write(&path, &whole[..end]).unwrap();
-        let report = judge_with_key(dir.path());
-        assert_eq!((report.verdict, report.records), (Verdict::Intact, 19));
-        assert_eq!(report.torn as usize, end - last.start);
-        let (mut trail, findings) = open(dir.path());
-        assert_eq!(findings, Vec::<String>::new(), "no damage: nobody was promised that record");
-        trail.append(at(9), &entry(99)).unwrap();
-        trail.close(at(9)).unwrap();
-        let report = judge(dir.path());
-        assert_eq!((report.verdict, report.records, report.torn), (Verdict::Intact, 21, 0));
-        let told = format!("cut an unfinished record of {} bytes off", end - last.start);
-        assert!(entries(dir.path()).iter().any(|shown| {
-            matches!(shown, Shown::Entry { entry, .. } if entry.detail.contains(&told))
-        }));
-        // Back to the moment of the crash.
-        fs::remove_file(segment(dir.path(), 2)).unwrap();
-        fs::remove_file(dir.path().join("checkpoint")).unwrap();
-        let note = record_note(&whole);
-        fs::write(dir.path().join("checkpoint"), note).unwrap();
-    }
 }
 
 #[test]
@@ -71,15 +35,6 @@ fn a_flipped_bit_of_the_last_records_length_is_damage_and_no_unfinished_record()
         let (_, findings) = open(copy.path());
         assert!(findings.iter().any(|f| f.contains("are no record")), "bit {bit}: {findings:?}");
     }
-}
-
-/// The note in the last checkpoint of a segment.
-fn record_note(bytes: &[u8]) -> Vec<u8> {
-    let mut notes = records(bytes).into_iter().filter_map(|place| {
-        let record::Parsed::Record(r) = record::parse(&bytes[place]) else { return None };
-        (r.kind == record::Kind::Checkpoint).then(|| r.payload.to_vec())
-    });
-    notes.next_back().unwrap()
 }
 
 #[test]
@@ -173,38 +128,48 @@ fn small_files_that_were_altered_are_told_and_put_right() {
 
 #[test]
 fn whichever_operation_of_the_disk_fails_nothing_is_lost_and_the_trail_stays_intact() {
-    let mut n = 0;
-    loop {
-        let dir = tempfile::tempdir().unwrap();
-        boot(dir.path(), 0, 10).flush().unwrap();
-        let disk = FaultyDisk::failing_at(n);
-        let opened = AuditTrail::open_on(Arc::clone(&disk) as _, dir.path(), &key(), at(0));
-        let (mut trail, findings) = opened.unwrap();
-        let told = findings.iter().any(|f| f.contains("failed to write"));
-        let mut failed = told;
-        for m in 10..20 {
-            trail.append(at(1), &entry(m)).unwrap();
-            trail.checkpoint(at(1));
-            failed |= trail.flush().is_err();
+    for torn in [false, true] {
+        let mut n = 0;
+        while survives_a_fault(n, torn) {
+            n += 1;
         }
-        trail.flush().unwrap();
-        if trail.close(at(2)).is_err() {
-            // As good as a crash: the next boot signs what is there.
-            failed = true;
-            open(dir.path()).0.close(at(3)).unwrap();
-        }
-        assert_eq!(judge_with_key(dir.path()).verdict, Verdict::Intact, "operation {n}");
-        let appended =
-            |shown: &Shown| matches!(shown, Shown::Entry { entry, .. } if entry.object != "audit");
-        let kept = entries(dir.path()).iter().filter(|shown| appended(shown)).count();
-        assert_eq!(kept, 20, "operation {n}");
-        assert_eq!(failed, disk.calls() > n, "operation {n}");
-        if !failed {
-            break;
-        }
-        n += 1;
+        assert!(n > 50, "only {n} operations");
     }
-    assert!(n > 50, "only {n} operations");
+}
+
+/// Whether there was an `n`-th operation that could fail, of a boot behind 10 entries.
+fn survives_a_fault(n: u64, torn: bool) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    boot(dir.path(), 0, 10).flush().unwrap();
+    if torn {
+        let path = segment(dir.path(), 1);
+        let whole = fs::read(&path).unwrap();
+        let unfinished = &whole[records(&whole)[3].clone()][..100];
+        fs::write(&path, [&whole[..], unfinished].concat()).unwrap();
+    }
+    let disk = FaultyDisk::failing_at(n);
+    let opened = AuditTrail::open_on(Arc::clone(&disk) as _, dir.path(), &key(), at(0));
+    let (mut trail, findings) = opened.unwrap();
+    let mut failed = findings.iter().any(|f| f.contains("failed to "));
+    for m in 10..20 {
+        trail.append(at(1), &entry(m)).unwrap();
+        trail.checkpoint(at(1));
+        failed |= trail.flush().is_err();
+    }
+    trail.flush().unwrap();
+    if trail.close(at(2)).is_err() {
+        // As good as a crash: the next boot signs what is there.
+        failed = true;
+        open(dir.path()).0.close(at(3)).unwrap();
+    }
+    let report = judge_with_key(dir.path());
+    assert_eq!(report.verdict, Verdict::Intact, "operation {n}: {:?}", report.findings);
+    let appended =
+        |shown: &Shown| matches!(shown, Shown::Entry { entry, .. } if entry.object != "audit");
+    let kept = entries(dir.path()).iter().filter(|shown| appended(shown)).count();
+    assert_eq!(kept, 20, "operation {n}");
+    assert_eq!(failed, disk.calls() > n, "operation {n}");
+    failed
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
@@ -23,20 +23,23 @@ impl Clock for TestClock {
     }
 }
 
-/// A disk that can be full, and counts its syncs.
+/// A disk that can be full or hang, and counts its syncs.
 #[derive(Debug, Default)]
 struct FillableDisk {
     full: Arc<AtomicBool>,
     syncs: Arc<AtomicU64>,
+    /// While somebody holds it, syncs do not return.
+    hold: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
-struct FillableFile(Box<dyn DiskFile>, Arc<AtomicBool>, Arc<AtomicU64>);
+struct FillableFile(Box<dyn DiskFile>, Arc<AtomicBool>, Arc<AtomicU64>, Arc<Mutex<()>>);
 
 impl Disk for FillableDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let (full, syncs) = (Arc::clone(&self.full), Arc::clone(&self.syncs));
-        Ok(Box::new(FillableFile(OsDisk.open(path)?, full, syncs)))
+        let hold = Arc::clone(&self.hold);
+        Ok(Box::new(FillableFile(OsDisk.open(path)?, full, syncs, hold)))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -59,6 +62,7 @@ impl DiskFile for FillableFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.2.fetch_add(1, SeqCst);
+        drop(self.3.lock());
         self.0.sync()
     }
 }
@@ -67,6 +71,8 @@ struct Bench {
     dir: TempDir,
     full: Arc<AtomicBool>,
     syncs: Arc<AtomicU64>,
+    hold: Arc<Mutex<()>>,
+    clock: Arc<TestClock>,
     writer: AuditWriter,
 }
 
@@ -74,10 +80,12 @@ fn bench() -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let disk = FillableDisk::default();
     let (full, syncs) = (Arc::clone(&disk.full), Arc::clone(&disk.syncs));
+    let hold = Arc::clone(&disk.hold);
     let (trail, findings) = AuditTrail::open_on(Arc::new(disk), dir.path(), &key(), at(0)).unwrap();
     assert!(findings.is_empty(), "{findings:?}");
-    let writer = AuditWriter::start(trail, Arc::new(TestClock::default())).unwrap();
-    Bench { dir, full, syncs, writer }
+    let clock = Arc::new(TestClock::default());
+    let writer = AuditWriter::start(trail, Arc::clone(&clock) as _).unwrap();
+    Bench { dir, full, syncs, hold, clock, writer }
 }
 
 /// Waits for the writer to stand as wanted.
@@ -171,11 +179,67 @@ fn what_is_lost_beyond_the_backlog_is_counted_and_leaves_a_gap() {
     writer.close().unwrap();
     let report = check_verdict(dir.path(), Verdict::Gap, "lost: the disk could not be written");
     assert_eq!(report.records, kept + 1);
-    let [gap] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
-    assert_eq!(gap.sequences.end() - gap.sequences.start() + 1, status.lost);
-    let told = entries(dir.path());
-    let gaps = told.iter().filter(|s| matches!(s, Shown::Gap { .. })).count();
-    assert_eq!((told.len() as u64, gaps), (kept + 2, 1));
+    check_gaps(dir.path(), &report, status.lost);
+}
+
+/// Each loss has its gap, and they come to so many entries.
+#[track_caller]
+fn check_gaps(dir: &Path, report: &Report, lost: u64) {
+    let gaps = report.findings.iter().map(|gap| gap.sequences.clone());
+    assert_eq!(gaps.clone().map(|gap| gap.end() - gap.start() + 1).sum::<u64>(), lost);
+    let told = entries(dir);
+    let shown = told.iter().filter(|s| matches!(s, Shown::Gap { .. })).count();
+    assert_eq!(shown, gaps.count());
+    assert_eq!(told.len() as u64, report.records + shown as u64);
+}
+
+#[test]
+fn a_disk_that_hangs_blocks_nobody_and_is_told_after_five_seconds() {
+    let Bench { dir, hold, clock, writer, .. } = bench();
+    writer.record(entry(0));
+    writer.flush().unwrap();
+    let held = hold.lock().unwrap();
+    let recorded = 5_000;
+    for n in 1..recorded {
+        writer.record(entry(n));
+    }
+    clock.0.store(at(4).0, SeqCst);
+    assert_eq!(writer.status().waiting, recorded - 1);
+    assert!(!writer.is_blocked(), "it may be slow");
+    clock.0.store(at(5).0, SeqCst);
+    let status = writer.status();
+    assert!(writer.is_blocked() && status.blocked && status.lost == 0, "{status:?}");
+    assert!(status.error.is_some_and(|e| e.contains("has not answered")));
+    drop(held);
+    until(&writer, "it goes on by itself", |s| !s.blocked && s.records == recorded);
+    assert!(!writer.is_blocked());
+    writer.close().unwrap();
+    let report = judge_with_key(dir.path());
+    assert_eq!((report.verdict, report.records), (Verdict::Intact, recorded));
+    let said = entries(dir.path()).into_iter().map(|shown| match shown {
+        Shown::Entry { entry, .. } => entry.detail,
+        other => panic!("{other:?}"),
+    });
+    assert!(said.eq((0..recorded).map(|n| entry(n).detail)), "in their order");
+}
+
+#[test]
+fn what_a_hanging_disk_makes_too_much_is_counted_and_leaves_a_gap() {
+    let Bench { dir, hold, writer, .. } = bench();
+    let held = hold.lock().unwrap();
+    let flood = BACKLOG_ENTRIES as u64 + 20_000;
+    for n in 0..flood {
+        writer.record(entry(n));
+    }
+    let status = writer.status();
+    assert!(status.lost > 0 && status.waiting <= BACKLOG_ENTRIES as u64 + 10_000, "{status:?}");
+    drop(held);
+    let kept = flood - status.lost;
+    until(&writer, "it goes on by itself", |s| s.records == kept);
+    writer.close().unwrap();
+    let report = check_verdict(dir.path(), Verdict::Gap, "lost: the disk could not be written");
+    assert_eq!(report.records, kept);
+    check_gaps(dir.path(), &report, status.lost);
 }
 
 #[test]

@@ -100,6 +100,57 @@ fn verify_takes_checkpoints_that_were_kept_elsewhere() {
 }
 
 #[test]
+fn a_trail_that_was_replaced_as_a_whole_is_found_by_the_identity_that_was_kept() {
+    let (dir, other) = (data(), data());
+    let (path, theirs) = (dir.path().to_str().unwrap(), other.path().to_str().unwrap());
+    // Without the key, which would tell as well.
+    for data in [&dir, &other] {
+        fs::remove_file(data.path().join("key")).unwrap();
+    }
+    let identity = fs::read_to_string(dir.path().join("audit/identity.pub")).unwrap();
+    check_code(&["verify", path, "--identity", &identity], Code::Ok);
+    check_code(&["verify", theirs], Code::Ok);
+    check_code(&["verify", theirs, "--identity", &identity], Code::Altered);
+    let words = ["plantwin", "audit", "verify", path, "--identity", "5ad0"];
+    let error = Cli::try_parse_from(words).unwrap_err().to_string();
+    assert!(error.contains("no public key"), "{error}");
+}
+
+#[test]
+fn verify_says_when_the_identity_was_checked_against_nothing() {
+    let dir = data();
+    let folder = audit::folder(dir.path());
+    let none = VerifyOptions::default();
+    let identity = audit::verify(&folder, &none).unwrap().identity;
+    for (options, checked) in [(none.clone(), false), (VerifyOptions { identity, ..none }, true)] {
+        let report = audit::verify(&folder, &options).unwrap();
+        assert_eq!(report.verdict, Verdict::Intact);
+        let text = summary(&report, &options);
+        assert_eq!(text.contains("not checked against anything"), !checked, "{text}");
+        assert_eq!(as_json(&report, &options)["identity_checked"], json!(checked));
+    }
+}
+
+#[test]
+fn an_acknowledged_record_that_was_cut_is_truncated() {
+    let dir = data();
+    let key = audit::audit_key(dir.path(), &KeySource::Plain).unwrap().unwrap();
+    let folder = audit::folder(dir.path());
+    let (mut trail, _) = AuditTrail::open(&folder, &key, Timestamp(0)).unwrap();
+    trail.append(Timestamp(1), &entry(1)).unwrap();
+    trail.flush().unwrap();
+    drop(trail);
+    let path = dir.path().to_str().unwrap();
+    check_code(&["verify", path], Code::Ok);
+    let segment = folder.join("00000002.seg");
+    let whole = fs::read(&segment).unwrap();
+    for end in [whole.len() - 1, *records(&whole).last().unwrap()] {
+        fs::write(&segment, &whole[..end]).unwrap();
+        check_code(&["verify", path], Code::Truncated);
+    }
+}
+
+#[test]
 fn show_filters_and_prints_nothing_that_drives_a_terminal() {
     let dir = data();
     let path = dir.path().to_str().unwrap();
