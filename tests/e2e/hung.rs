@@ -46,8 +46,9 @@ fn a_device_that_hangs_is_one_state_and_one_alarm_and_comes_back_once() {
     signal(&server, "STOP");
     plant.wait_alarm("rig.comm-loss", |alarm| alarm["state"] == "unacknowledged");
     let down = plant.wait_twin("rig", "to be down", |twin| twin["state"] == "down");
-    let hung = "hung: connected, but nothing came for 3 s";
-    assert_eq!(down["reason"], hung);
+    // Whichever comes first: the line, which hears nothing, or the adapter, whose requests fail.
+    let hung = down["reason"].as_str().expect("a reason");
+    assert!(hung.starts_with("hung: ") || hung.starts_with("failed to hear from "), "{hung}");
     // It is tried again and again, and stays what it is.
     wait_until("some tries", || plant.status()["uptime_s"].as_f64().is_some_and(|up| up > 12.0));
     assert_eq!(plant.status()["alarms"].as_array().map(Vec::len), Some(1));
