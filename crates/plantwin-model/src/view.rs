@@ -19,7 +19,8 @@ pub enum TwinState {
     Enrolled,
     /// A session is up, no full set of values yet.
     Bound,
-    /// Values are current: the twin shadows its device.
+    /// Values are current: the twin shadows its device. It stays so, with values shown as stale,
+    /// while the line finds out whether a device that fell silent hangs.
     Shadowed,
     /// Connected, but values are stale or desired and reported differ.
     OutOfSync,
