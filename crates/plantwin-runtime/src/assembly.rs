@@ -232,8 +232,11 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         table.insert(device.id.clone(), Entry { ix: device.ix, orders, revive });
     }
     let (orphans, last) = commands.open(&plant, memory.steps, lines);
-    for asked in last {
-        trust.audit.record(asked.entry());
+    if !last.is_empty() {
+        for asked in last {
+            trust.audit.record(asked.entry());
+        }
+        commands.accounted();
     }
     if orphans > 0 {
         warnings.push(lost_beginnings(orphans));

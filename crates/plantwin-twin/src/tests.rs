@@ -41,6 +41,7 @@ unit = "%"
 range = [0, 100]
 start = 50
 access = "rw"
+safe = 0
 [type.tank.alarm.level_high]
 when = "level > 18"
 priority = "high"

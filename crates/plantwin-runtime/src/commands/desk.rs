@@ -73,6 +73,15 @@ impl CommandDesk {
         (orphans, last)
     }
 
+    /// The audit trail was told of all that [`Self::open`] returned.
+    pub(crate) fn accounted(&self) {
+        if let Some(keeper) = &self.keeper {
+            // If it is not kept they are told once more.
+            let then = Box::new(|_| {});
+            keeper.append(LogKind::Command, CommandStep::Accounted.to_bytes(), false, then);
+        }
+    }
+
     /// A command. The outcome goes to `reply`.
     pub(crate) fn ask(
         self: &Arc<Self>,
@@ -177,7 +186,9 @@ impl CommandDesk {
         let kind = match &step {
             CommandStep::Intent(_) | CommandStep::Asked { .. } => StepKind::Intent,
             CommandStep::Sent { .. } => StepKind::Sent,
-            CommandStep::Outcome { .. } | CommandStep::Done { .. } => StepKind::Outcome,
+            CommandStep::Outcome { .. } | CommandStep::Done { .. } | CommandStep::Accounted => {
+                StepKind::Outcome
+            }
         };
         let Some(keeper) = &self.keeper else {
             self.run(|core, now, out| core.kept(key, kind, Ok(()), now, out));

@@ -31,7 +31,8 @@ fn stories(steps: impl IntoIterator<Item = CommandStep>) -> (BTreeMap<usize, Sto
     let mut stories: BTreeMap<usize, Story> = BTreeMap::new();
     let mut places: HashMap<CommandKey, usize> = HashMap::new();
     let mut orphans = 0;
-    for (place, step) in steps.into_iter().enumerate() {
+    let steps = steps.into_iter().filter(|step| *step != CommandStep::Accounted);
+    for (place, step) in steps.enumerate() {
         let key = step.key();
         let story = places.get(&key).and_then(|at| stories.get_mut(at));
         match (step, story) {
@@ -64,7 +65,10 @@ fn stories(steps: impl IntoIterator<Item = CommandStep>) -> (BTreeMap<usize, Sto
             }
             // What is repeated says nothing new.
             (
-                CommandStep::Intent(_) | CommandStep::Asked { .. } | CommandStep::Done { .. },
+                CommandStep::Intent(_)
+                | CommandStep::Asked { .. }
+                | CommandStep::Done { .. }
+                | CommandStep::Accounted,
                 Some(_),
             ) => {}
             (_, None) => orphans += 1,
@@ -144,7 +148,7 @@ impl LastAsked {
             Some(Outcome::Expired) => {
                 (AuditResult::Failed, "expired before it was sent".to_owned())
             }
-            None => (AuditResult::Failed, "the process ended before its outcome".to_owned()),
+            None => (AuditResult::Failed, "no outcome is on record".to_owned()),
         };
         let device = &intent.device;
         let each = intent.writes.iter().map(|(point, value)| format!("{device}.{point} = {value}"));
@@ -154,18 +158,20 @@ impl LastAsked {
             actor,
             object: device.to_string(),
             result,
-            detail: format!("{writes}, asked in the run before: {end}"),
+            detail: format!("{writes}, asked in an earlier run: {end}"),
         }
     }
 }
 
 /// The commands of which the audit trail may have no entry, since the run before may have ended
 /// before it wrote one: those that are open, and those that ended in its last moments. Of those
-/// that it has it gets a second one.
+/// that it has it gets a second one, once.
 pub(crate) fn last_asked(steps: &[CommandStep]) -> Vec<LastAsked> {
+    let accounted = steps.iter().rposition(|step| *step == CommandStep::Accounted);
+    let steps = &steps[accounted.map_or(0, |at| at + 1)..];
     let newest = steps.iter().filter_map(|step| match step {
         CommandStep::Outcome { at, .. } | CommandStep::Sent { at, .. } => Some(*at),
-        CommandStep::Intent(_) | CommandStep::Asked { .. } | CommandStep::Done { .. } => None,
+        _ => None,
     });
     let since = newest.max();
     let mut last: Vec<LastAsked> = Vec::new();
@@ -203,7 +209,7 @@ pub(crate) fn open_keys(steps: &[CommandStep]) -> HashSet<CommandKey> {
             }
             CommandStep::Outcome { key, .. } => drop(open.remove(key)),
             CommandStep::Done { intent, .. } => drop(open.remove(&intent.key)),
-            CommandStep::Sent { .. } => {}
+            CommandStep::Sent { .. } | CommandStep::Accounted => {}
         }
     }
     open

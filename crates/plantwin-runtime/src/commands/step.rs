@@ -45,6 +45,8 @@ pub(crate) enum CommandStep {
         /// Who, as the audit trail names them.
         actor: String,
     },
+    /// The audit trail has heard of all commands before this.
+    Accounted,
 }
 
 /// A command as it was accepted.
@@ -70,6 +72,8 @@ impl CommandStep {
                 intent.key
             }
             Self::Sent { key, .. } | Self::Outcome { key, .. } => *key,
+            // Of no command.
+            Self::Accounted => CommandKey(0),
         }
     }
 

@@ -136,7 +136,9 @@ impl<'p> World<'p> {
                 let kind = match step {
                     CommandStep::Intent(_) | CommandStep::Asked { .. } => StepKind::Intent,
                     CommandStep::Sent { .. } => StepKind::Sent,
-                    CommandStep::Outcome { .. } | CommandStep::Done { .. } => StepKind::Outcome,
+                    CommandStep::Outcome { .. }
+                    | CommandStep::Done { .. }
+                    | CommandStep::Accounted => StepKind::Outcome,
                 };
                 self.todo.push_front(Next::Flush(step.key(), kind));
             }
@@ -530,6 +532,14 @@ fn what_the_run_before_may_not_have_accounted_for_is_known_with_who_asked() {
     let last: Vec<_> =
         last_asked(&journal).into_iter().map(|asked| (asked.actor, asked.outcome)).collect();
     assert_eq!(last, [("user:2".to_owned(), None), ("user:3".to_owned(), Some(Outcome::Done))]);
+    // Told once, whatever becomes of them later.
+    let mut journal = journal.to_vec();
+    journal.push(CommandStep::Accounted);
+    assert_eq!(last_asked(&journal), []);
+    journal.push(done(2, 70_000));
+    assert_eq!(last_asked(&journal), []);
+    let mut core: Commands<u8> = Commands::new(1.0);
+    assert_eq!(recover(&mut core, &plant(), journal, at(80_000), &mut vec![]), 0);
 }
 
 #[test]

@@ -178,8 +178,8 @@ async fn send(
         let sent = guarded(async { way.control.write(writes).await }, &way.endpoint, panics).await;
         return sent.map_err(outcome);
     };
-    let (number, bytes) = session::sealed(keys, purpose, way.layout, writes, clock.now())
-        .map_err(WriteError::NotSent)?;
+    let (number, bytes) =
+        session::sealed(keys, purpose, way.layout, writes, clock).map_err(WriteError::NotSent)?;
     let answer = guarded(async { way.control.exchange(bytes).await }, &way.endpoint, panics).await;
     let answer = answer.map_err(outcome)?;
     match session::opened(keys, number, &answer, clock.now()).map_err(WriteError::Unknown)? {

@@ -94,6 +94,8 @@ pub(super) struct DeviceSession {
     asked: Option<Instant>,
     ask_at: Option<Instant>,
     early: VecDeque<Early>,
+    /// Receipts of envelopes that nobody will open any more.
+    lost: Vec<u64>,
     pub(super) evidence: Evidence,
     confined: bool,
 }
@@ -122,6 +124,7 @@ impl DeviceSession {
             asked: None,
             ask_at: None,
             early: VecDeque::new(),
+            lost: Vec::new(),
             evidence: Evidence::default(),
             confined: false,
         }
@@ -173,12 +176,16 @@ impl DeviceSession {
         self.last_word = None;
         self.waiting = 0;
         self.early.clear();
+        self.lost.clear();
     }
 
     /// The device is confined, or free again.
     pub(super) fn confine(&mut self, confined: bool, connection: Option<&Connection>) {
         self.confined = confined;
+        self.give_up_early();
+        let lost = self.take_lost();
         self.end();
+        self.lost = lost;
         self.evidence = Evidence::default();
         if let (false, Some(connection)) = (confined, connection) {
             self.ask(connection);
@@ -247,6 +254,7 @@ impl DeviceSession {
             Err(refusal) => {
                 let Refusal { code, reason, again } = refusal;
                 self.ask_at = again.map(|wait| Instant::now() + wait);
+                self.give_up_early();
                 self.evidence.refused(code);
                 SessionMail::Refused { reason, again: again.is_some() }
             }
@@ -256,6 +264,17 @@ impl DeviceSession {
     /// The authority's list of revoked keys is now this: whether the session must end.
     pub(super) fn is_revoked(&self, revoked: impl Fn(&[u8; 32]) -> bool) -> bool {
         self.cnf.as_ref().is_some_and(revoked)
+    }
+
+    /// The keys that would have opened what waits will never be known here.
+    fn give_up_early(&mut self) {
+        self.lost.extend(self.early.drain(..).filter_map(|early| early.receipt));
+    }
+
+    /// Receipts of what nobody will open any more: to be confirmed, or the device would wait for
+    /// them for ever.
+    pub(super) fn take_lost(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.lost)
     }
 
     /// What waited for the keys.
@@ -359,13 +378,16 @@ pub(super) fn sealed(
     purpose: Purpose,
     layout: [u8; 8],
     writes: Vec<(PointIx, f64)>,
-    now: Timestamp,
+    clock: &dyn Clock,
 ) -> Result<(u64, Vec<u8>), String> {
+    let now = clock.now();
     let mut keys = lock(keys);
     let request = if purpose == Purpose::Safety {
         NativeRequest::MakeSafe { layout, writes }
     } else {
-        let until = now.since(keys.started()).saturating_add(CARRIED_OUT_WITHIN);
+        // Networks do not run faster with the plant's clock.
+        let within = CARRIED_OUT_WITHIN.mul_f64(clock.speed().max(1.0));
+        let until = now.since(keys.started()).saturating_add(within);
         NativeRequest::Write { layout, until, writes }
     };
     keys.seal_request(purpose, &native::to_bytes(&request), now)

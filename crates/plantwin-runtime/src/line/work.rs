@@ -62,6 +62,8 @@ pub(super) struct Worker {
     counted: TrafficSnapshot,
     /// Evidence is on its way to the twin: more of it changes nothing.
     accused: bool,
+    /// What the confined device said last of its safe state.
+    made_safe: Option<bool>,
 }
 
 impl Worker {
@@ -83,6 +85,7 @@ impl Worker {
             receipts: BTreeMap::new(),
             counted: TrafficSnapshot::default(),
             accused: false,
+            made_safe: None,
             line,
         }
     }
@@ -192,10 +195,10 @@ impl Worker {
                     }
                 }
                 Some(letter) = self.errands.next() => {
-                    if let TwinMail::MadeSafe(result) = &letter {
-                        self.note_safe(result);
+                    match letter {
+                        TwinMail::MadeSafe(result) => self.tell_safe(result),
+                        letter => self.push(letter),
                     }
-                    self.push(letter);
                 }
                 due = self.session.due() => {
                     if let Some(news) = self.session.on_due(due, &connection) {
@@ -204,6 +207,7 @@ impl Worker {
                     for early in self.session.take_early() {
                         self.open(early, &connection);
                     }
+                    self.settle_lost(&connection);
                     self.judge();
                 }
                 () = self.outbox.room(&self.line.carrier.mailbox), if !self.outbox.is_empty() => {}
@@ -419,6 +423,9 @@ impl Worker {
     fn on_confinement(&mut self, connection: &Connection) {
         let Confinement { confined, safe } = self.line.confinement.borrow_and_update().clone();
         self.accused = false;
+        if !confined {
+            self.made_safe = None;
+        }
         // No command may follow the word about safety, and no such word a release.
         for letter in self.errands.break_off() {
             self.push(letter);
@@ -430,20 +437,30 @@ impl Worker {
                 let way = Way::to(connection, keys, self.session.layout());
                 self.errands.make_safe(way, safe);
             }
-            Err(why) => {
-                let result = Err(format!("it cannot be told: {why}"));
-                self.note_safe(&result);
-                self.push(TwinMail::MadeSafe(result));
-            }
+            // It said that it is safe before its keys went.
+            Err(_) if self.made_safe == Some(true) => {}
+            Err(why) => self.tell_safe(Err(format!("it cannot be told: {why}"))),
         }
         self.session.confine(confined, Some(connection));
+        self.settle_lost(connection);
     }
 
-    /// Puts on record whether a confined device said that it is safe.
-    fn note_safe(&self, result: &Result<(), String>) {
-        if let Some(trust) = &self.line.trust {
-            trust.safe_state(self.line.device.id.as_str(), result);
+    /// Acknowledges what nobody will ever open.
+    fn settle_lost(&mut self, connection: &Connection) {
+        for receipt in self.session.take_lost() {
+            connection.control.confirm(receipt);
         }
+    }
+
+    /// The twin hears whether its confined device said that it is safe, the record if that is news.
+    fn tell_safe(&mut self, result: Result<(), String>) {
+        let before = self.made_safe.replace(result.is_ok());
+        if before != Some(result.is_ok())
+            && let Some(trust) = &self.line.trust
+        {
+            trust.safe_state(self.line.device.id.as_str(), &result);
+        }
+        self.push(TwinMail::MadeSafe(result));
     }
 
     /// Ends the session of a device whose key is worth nothing any more.

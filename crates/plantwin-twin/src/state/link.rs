@@ -52,6 +52,7 @@ impl TwinCore {
         let mut changes = Changes::new();
         let text = format!("no connection: {reason}");
         self.alarms.raise(Condition::CommLoss, &text, now, &mut changes);
+        self.doubt_safety(plan, now, &mut changes);
         self.on_alarms(plan, &changes, now, out);
         self.path = None;
         self.session.end();

@@ -39,6 +39,7 @@ impl TwinCore {
     fn confine(&mut self, plan: &TwinPlan, reason: String, now: Timestamp, out: &mut Effects) {
         let text = format!("quarantined: {reason}");
         self.confined = Some(text.clone());
+        self.made_safe = false;
         for write in std::mem::take(&mut self.waiting) {
             Self::unknown(write.key, "the device was confined before it answered", out);
         }
@@ -54,12 +55,19 @@ impl TwinCore {
         self.enter(TwinState::Quarantined, Reason::Text(text.clone()), now);
         let mut changes = Changes::new();
         self.alarms.raise(Condition::Quarantine, &text, now, &mut changes);
-        if self.path.is_none() && !safe_state(plan).is_empty() {
-            let text = "not told its safe state yet: no path to it is up";
-            self.alarms.raise(Condition::SafeState, text, now, &mut changes);
+        if self.path.is_none() {
+            self.doubt_safety(plan, now, &mut changes);
         }
         self.on_alarms(plan, &changes, now, out);
         self.save_at = plan.saves.then_some(now);
+    }
+
+    /// No path leads to a confined device that has not said that it is safe.
+    pub(super) fn doubt_safety(&mut self, plan: &TwinPlan, now: Timestamp, changes: &mut Changes) {
+        if self.confined.is_some() && !self.made_safe && !safe_state(plan).is_empty() {
+            let text = "its safe state is not confirmed, and no path to it is up";
+            self.alarms.raise(Condition::SafeState, text, now, changes);
+        }
     }
 
     /// What became of telling a confined device to be safe.
@@ -73,7 +81,10 @@ impl TwinCore {
         let mut changes = Changes::new();
         match result {
             _ if self.confined.is_none() => return,
-            Ok(()) => self.alarms.clear(Condition::SafeState, "", now, &mut changes),
+            Ok(()) => {
+                self.made_safe = true;
+                self.alarms.clear(Condition::SafeState, "", now, &mut changes);
+            }
             Err(reason) => {
                 let text = format!("did not confirm its safe state: {reason}");
                 self.alarms.raise(Condition::SafeState, &text, now, &mut changes);

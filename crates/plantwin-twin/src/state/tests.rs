@@ -328,6 +328,16 @@ fn a_confined_device_that_does_not_say_it_is_safe_is_an_alarm_of_its_own() {
     assert!(active(&rig));
     rig.tell(TwinMail::MadeSafe(Ok(())));
     assert!(!active(&rig));
+    // Nor is it in doubt when it goes away then; one that goes before it said so is.
+    let gone = || TwinMail::LinkDown(LinkDownMail { reason: "cable cut".into() });
+    rig.tell(gone());
+    assert!(!active(&rig));
+    rig.tell(TwinMail::Release { key: 1 });
+    rig.up();
+    rig.tell(TwinMail::Quarantine { key: None, reason: "once more".into() });
+    assert!(!active(&rig));
+    rig.tell(gone());
+    assert!(active(&rig));
 }
 
 #[test]

@@ -262,6 +262,12 @@ async fn what_comes_before_the_proof_waits_for_the_keys_and_is_not_given_up() {
     let receipts: Vec<_> = bench.session.take_early().iter().map(|e| e.receipt).collect();
     let newest: Vec<_> = (1..=EARLY as u64).map(Some).collect();
     assert_eq!(receipts, newest, "the oldest was let go, and is not confirmed");
+    // When the proof comes to nothing, what waited is settled and holds up nobody.
+    bench.session.begin(&bench.connection);
+    let waits = Early { receipt: Some(7), ..bench.sealed(98, 3.0) };
+    assert!(matches!(bench.session.open(waits, now), Unsealed::Waits));
+    bench.session.confine(true, None);
+    assert_eq!(bench.session.take_lost(), [7]);
     // Without keys and without a proof under way it will never open.
     let lone = bench.sealed(99, 3.0);
     bench.session.confine(true, None);
@@ -276,11 +282,12 @@ async fn commands_travel_sealed_and_are_answered_sealed() {
     let keys = bench.session.keys().unwrap().expect("sealed");
     let writes = vec![(PointIx(1), 0.25)];
     let (layout, now) = (bench.session.layout(), bench.clock.now());
-    let (number, bytes) = sealed(&keys, Purpose::Command, layout, writes.clone(), now).unwrap();
+    let (number, bytes) =
+        sealed(&keys, Purpose::Command, layout, writes.clone(), &*bench.clock).unwrap();
     let answer = bench.connection.control.exchange(bytes).await.unwrap();
     assert_eq!(opened(&keys, number, &answer, now), Ok(NativeAnswer::Done));
     assert_eq!(*held(&bench.device.written), writes);
-    let (number, bytes) = sealed(&keys, Purpose::Command, [0; 8], writes, now).unwrap();
+    let (number, bytes) = sealed(&keys, Purpose::Command, [0; 8], writes, &*bench.clock).unwrap();
     let answer = bench.connection.control.exchange(bytes).await.unwrap();
     assert!(matches!(opened(&keys, number, &answer, now), Ok(NativeAnswer::Refused(_))));
 }
@@ -292,7 +299,7 @@ async fn a_command_that_somebody_held_back_is_refused_by_the_device() {
     let keys = bench.session.keys().unwrap().expect("sealed");
     let layout = bench.session.layout();
     let seal = |bench: &Bench, purpose, value| {
-        sealed(&keys, purpose, layout, vec![(PointIx(1), value)], bench.clock.now()).unwrap()
+        sealed(&keys, purpose, layout, vec![(PointIx(1), value)], &*bench.clock).unwrap()
     };
     let held_back = seal(&bench, Purpose::Command, 0.9);
     let safe = seal(&bench, Purpose::Safety, 0.0);
@@ -344,7 +351,8 @@ async fn a_revoked_key_ends_the_session_and_its_next_use_is_evidence() {
     let keys = bench.session.safety_keys().unwrap().expect("sealed");
     let writes = vec![(PointIx(1), 0.0)];
     let (layout, now) = (bench.session.layout(), bench.clock.now());
-    let (number, bytes) = sealed(&keys, Purpose::Safety, layout, writes.clone(), now).unwrap();
+    let (number, bytes) =
+        sealed(&keys, Purpose::Safety, layout, writes.clone(), &*bench.clock).unwrap();
     let answer = bench.connection.control.exchange(bytes).await.unwrap();
     assert_eq!(opened(&keys, number, &answer, now), Ok(NativeAnswer::Done));
     assert_eq!(*held(&bench.device.written), writes);
