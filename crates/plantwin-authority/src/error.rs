@@ -119,6 +119,11 @@ pub enum AuthError {
     /// Too many failures of late from this device by this way.
     #[error("begin a session: locked out after repeated failures, try again in {} s", .0.as_secs().max(1))]
     LockedOut(std::time::Duration),
+    /// Nobody could account for it.
+    #[error(
+        "do it now: the audit trail cannot be written; see that the disk has room, and ask again"
+    )]
+    Unaccountable,
     /// More attempts a second than allowed from this source.
     #[error("begin a session: too many attempts a second from this source")]
     RateLimited,
@@ -258,6 +263,7 @@ impl AuthError {
             Self::HandshakeOver => "handshake_over",
             Self::RefusedByDevice(_) => "refused_by_device",
             Self::LockedOut(_) => "locked_out",
+            Self::Unaccountable => "unaccountable",
             Self::RateLimited => "rate_limited",
             Self::Busy => "busy",
             Self::Cookie => "cookie",

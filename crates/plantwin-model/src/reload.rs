@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeMap, fmt::Debug};
 
-use crate::{ConduitSpec, DeviceSpec, PlantSpec, TwinType, ZoneIx};
+use crate::{
+    ConduitSpec, DeviceSpec, FlowSpec, GrantSpec, ObjectGlob, PlantSpec, TwinType, Who, ZoneIx,
+    policy,
+};
 
 /// Most things that are named one by one.
 const NAMED: usize = 8;
@@ -50,11 +53,47 @@ impl PlantSpec {
                 ));
             }
         }
+        if let Some(flow) = plant.flows_without_grant().next() {
+            let [from, to] = [flow.from, flow.to].map(|ix| &plant.devices[ix.index()].id);
+            return Err(format!(
+                "the running flow from {from} to {to} needs a grant of \"write\" to \
+                 device:{from}, since the file grants something to devices; add it, or restart the \
+                 plant without the flow"
+            ));
+        }
         for (zone, spec) in plant.zones.iter_mut().zip(&self.zones) {
             zone.peers.clone_from(&spec.peers);
         }
         differences(self, file, &mut left);
         Ok((plant, left))
+    }
+}
+
+impl PlantSpec {
+    /// Flows that no grant lets run at any time: once something is granted to devices, each needs
+    /// one to `write` to the device that takes it.
+    pub fn flows_without_grant(&self) -> impl Iterator<Item = &FlowSpec> {
+        let grants = self.policy.grants.as_deref().unwrap_or_default();
+        let to_devices = |grant: &GrantSpec| grant.who.iter().any(|w| matches!(w, Who::Device(_)));
+        let named = grants.iter().any(to_devices);
+        let granted = |flow: &FlowSpec| {
+            let from = self.devices[flow.from.index()].id.as_str();
+            let taker = &self.devices[flow.to.index()];
+            let zone = self.zones[taker.zone.index()].id.as_str();
+            grants.iter().any(|grant| {
+                let mine = |who: &Who| matches!(who, Who::Device(glob) if policy::glob(glob, from));
+                let whole = |on: &ObjectGlob| {
+                    policy::glob(&on.zone, zone)
+                        && policy::glob(&on.device, taker.id.as_str())
+                        && on.point.bytes().all(|b| b == b'*')
+                };
+                grant.actions.contains(crate::Action::Write)
+                    && !grant.two_persons
+                    && grant.who.iter().any(mine)
+                    && grant.on.iter().any(whole)
+            })
+        };
+        self.flows.iter().filter(move |flow| named && !granted(flow))
     }
 }
 

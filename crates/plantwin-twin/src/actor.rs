@@ -235,7 +235,7 @@ impl Twin {
         for (i, outlet) in self.init.outlets.iter_mut().enumerate() {
             let Some(value) = self.core.outflow(&self.init.plan, i) else { continue };
             if outlet.gate.as_ref().is_some_and(|gate| !gate(now)) {
-                // What the conduit does not carry now is counted, and the next value may go.
+                // What policy or conduit does not let through now is counted, and the next value may go.
                 outlet.mailbox.note_coalesced(Lane::Latest, 1);
                 continue;
             }

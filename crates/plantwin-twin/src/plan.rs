@@ -51,6 +51,6 @@ pub struct FlowOutlet {
     pub sealer: plantwin_seal::Sealer,
     /// Which of the neighbour's inflows it is.
     pub flow: u16,
-    /// Asked before every message of a flow that crosses zones.
+    /// Asked before every message of the flow.
     pub gate: Option<FlowGate>,
 }

@@ -32,7 +32,7 @@ pub(crate) enum Code {
     /// `audit verify`: something in the trail is not what was written. `authority origin`: a value
     /// is not what its device said.
     Altered = 3,
-    /// `audit verify`: the trail ends before a checkpoint says it did.
+    /// `audit verify`: the trail ends before a checkpoint, or what it noted as safe, says it did.
     Truncated = 4,
     /// The command line was wrong.
     Usage = 64,

@@ -200,8 +200,8 @@ impl AuthorityOp {
         )
     }
 
-    /// Whether it must wait while nobody could account for it. What only looks, and what takes trust
-    /// away, never waits.
+    /// Whether a person must wait with it while nobody could account for it. What only looks, and
+    /// what takes trust away, never waits.
     pub const fn must_be_on_record(&self) -> bool {
         !matches!(
             self,

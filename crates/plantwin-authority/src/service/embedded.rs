@@ -109,6 +109,10 @@ impl Embedded {
             let _ = self
                 .change(now, |registry| registry.apply(&AuthorityOp::Upkeep, &Actor::Plant, now));
         }
+        let of_person = matches!(actor, Actor::Person { .. });
+        if of_person && op.must_be_on_record() && self.0.audit.is_blocked() {
+            return Err(AuthError::Unaccountable);
+        }
         let mut live = self.live();
         if live.is_light(op) {
             let applied = live.apply(op, actor, now);

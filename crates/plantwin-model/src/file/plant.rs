@@ -101,7 +101,7 @@ pub(super) fn read(
     let model_steps = devices.iter().filter_map(|d| Some(d.kind.model.as_ref()?.step));
     let step = step.or_else(|| model_steps.min()).unwrap_or(DEFAULT_STEP);
     let complete = devices.len() == count;
-    Some(PlantSpec {
+    let plant = Some(PlantSpec {
         name: name?.to_owned(),
         file: scope.file.clone(),
         title,
@@ -120,6 +120,16 @@ pub(super) fn read(
         supervision,
         spool,
         northbound,
-    })
-    .filter(|_| complete)
+    });
+    let plant = plant.filter(|_| complete)?;
+    for flow in plant.flows_without_grant() {
+        let [from, to] = [flow.from, flow.to].map(|ix| &plant.devices[ix.index()].id);
+        let message = format!("no grant lets {from} feed {to}: the flow carries nothing");
+        let help = format!(
+            "the policy grants something to devices, so each flow needs a grant: add one with \
+             who = \"device:{from}\", action = \"write\" on {to}"
+        );
+        scope.warn(flow.span, "no-grant", message, help);
+    }
+    Some(plant)
 }

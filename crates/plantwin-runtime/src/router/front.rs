@@ -55,11 +55,6 @@ impl FrontDesk {
     /// Whether `who` may reload the policy; a refusal goes on record.
     pub fn may_reload(&self, who: &Principal) -> Result<(), String> {
         self.may(who, Action::Admin, Role::Viewer, "reload the policy")?;
-        self.accountable()
-    }
-
-    /// Whether what people change can be put on record now; why not, as a lowercase fragment.
-    pub fn accountable(&self) -> Result<(), String> {
         self.0.on_record()
     }
 

@@ -125,9 +125,16 @@ struct Gone(Arc<Shared>);
 impl Drop for Gone {
     fn drop(&mut self) {
         let mut state = self.0.lock();
+        let in_order = state.closed;
         state.closed = true;
         state.asks.clear();
         state.give_up();
+        if !in_order {
+            // What left the backlog and is not on the disk is gone as well.
+            state.status.lost += std::mem::take(&mut state.appended);
+            state.status.blocked = true;
+            state.status.error = Some("write the audit trail: its thread ended".to_owned());
+        }
     }
 }
 

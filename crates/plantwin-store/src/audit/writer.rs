@@ -12,7 +12,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -32,6 +32,9 @@ pub const BACKLOG_ENTRIES: usize = 65_536;
 /// Wall time for which an entry may wait before the disk counts as hung.
 pub const HUNG: Duration = Duration::from_secs(5);
 
+/// Longest wait for the disk when the writer is closed.
+const CLOSES_WITHIN: Duration = Duration::from_secs(30);
+
 /// How the writer stands.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AuditStatus {
@@ -41,9 +44,9 @@ pub struct AuditStatus {
     pub last: u64,
     /// The disk cannot be written, or has kept an entry waiting for [`HUNG`].
     pub blocked: bool,
-    /// Entries that wait in memory.
+    /// Entries, and counts of lost ones, that wait in memory.
     pub waiting: u64,
-    /// Entries that were lost since this start, because the backlog was full.
+    /// Entries that were lost since this start: the backlog was full, or the writer was closed.
     pub lost: u64,
     /// What went wrong last; a fragment fit for "failed to {error}". `None` if nothing is wrong.
     pub error: Option<String>,
@@ -117,14 +120,32 @@ impl AuditWriter {
     pub fn close(&self) -> Result<(), StoreError> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(thread) = thread.take() else { return Ok(()) };
-        let outcome = self.ask(Ask::Close);
-        // It has answered or it is gone; a panic of it was told by the missing answer.
-        let _ = thread.join();
-        outcome
+        let answered = self.send(Ask::Close);
+        match answered.recv_timeout(CLOSES_WITHIN) {
+            // A disk that hangs must not keep the plant from ending.
+            Err(RecvTimeoutError::Timeout) => {
+                let text = format!("the disk has not answered for {} s", CLOSES_WITHIN.as_secs());
+                Err(failed(text))
+            }
+            Ok(answer) => {
+                let _ = thread.join();
+                answer.map_err(failed)
+            }
+            // It is gone; a panic of it was told by the missing answer.
+            Err(RecvTimeoutError::Disconnected) => {
+                let _ = thread.join();
+                Err(failed("it is closed".to_owned()))
+            }
+        }
     }
 
     /// Asks the thread and waits for its answer.
     fn ask(&self, ask: impl FnOnce(SyncSender<Answer>) -> Ask) -> Result<(), StoreError> {
+        let answer = self.send(ask).recv().unwrap_or_else(|_| Err("it is closed".to_owned()));
+        answer.map_err(failed)
+    }
+
+    fn send(&self, ask: impl FnOnce(SyncSender<Answer>) -> Ask) -> Receiver<Answer> {
         let (answer, answered) = sync_channel(1);
         {
             let ask = ask(answer);
@@ -135,13 +156,12 @@ impl AuditWriter {
             }
         }
         self.shared.wake();
-        let text = match answered.recv() {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(text)) => text,
-            Err(_) => "it is closed".to_owned(),
-        };
-        Err(fail("write", Path::new("audit"), io::Error::other(text)))
+        answered
     }
+}
+
+fn failed(text: String) -> StoreError {
+    fail("write", Path::new("audit"), io::Error::other(text))
 }
 
 impl AuditSink for AuditWriter {

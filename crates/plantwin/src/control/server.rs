@@ -235,11 +235,6 @@ impl Desk {
         if let Err(text) = self.front.may(who, action, needs, "ask the authority") {
             return Say::Refused { text };
         }
-        if op.must_be_on_record()
-            && let Err(text) = self.front.accountable()
-        {
-            return Say::Refused { text };
-        }
         let name = who.to_string();
         let name = name.strip_prefix("user:").unwrap_or(&name);
         match self.authority.op(op, Actor::person(name, needs)).await {

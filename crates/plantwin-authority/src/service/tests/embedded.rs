@@ -78,3 +78,28 @@ fn what_was_refused_is_accounted_for_and_a_flood_of_it_is_counted() {
     let lines = format!("{:?}", book.0.lock().unwrap());
     assert!(!lines.contains("PWV1"), "a voucher stands in the audit trail");
 }
+
+/// A trail that cannot be written.
+struct Stuck;
+
+impl AuditSink for Stuck {
+    fn record(&self, _: AuditEntry) {}
+
+    fn is_blocked(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn what_people_trust_waits_for_the_record_and_what_takes_trust_away_does_not() {
+    let authority = Embedded::in_memory(clock(), Arc::new(Stuck)).unwrap();
+    let (device, zone) = ("tank1".into(), "field".into());
+    let invite = Op::Invite { device, zone, valid: None };
+    assert_eq!(authority.apply(&invite, &officer()).unwrap_err(), AuthError::Unaccountable);
+    let rotate = Op::Rotate { overlap: true };
+    assert_eq!(authority.apply(&rotate, &officer()).unwrap_err(), AuthError::Unaccountable);
+    assert!(authority.apply(&Op::List, &officer()).is_ok());
+    // Refused for what it is, not for the record.
+    let unknown = authority.apply(&revoke("tank1"), &officer()).unwrap_err();
+    assert!(matches!(unknown, AuthError::UnknownDevice(_)), "{unknown}");
+}

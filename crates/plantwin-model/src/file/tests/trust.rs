@@ -98,6 +98,22 @@ fn a_running_plant_takes_the_policy_of_a_file_and_names_the_rest() {
     assert!(running.with_policy_of(&other).is_err());
 }
 
+#[test]
+fn once_devices_have_grants_a_flow_without_one_is_warned_of_and_no_policy_to_reload() {
+    let running = plant(GOOD);
+    assert_eq!(running.flows_without_grant().count(), 0, "nothing is granted to devices");
+    let with = |who: &str| {
+        format!("{GOOD}\n[[policy.grant]]\nwho = \"{who}\"\naction = \"write\"\non = \"*\"\n")
+    };
+    let all = plant(&with("device"));
+    assert_eq!(all.flows_without_grant().count(), 0);
+    assert!(running.with_policy_of(&all).is_ok());
+    let one = read(&with("device:tank1"));
+    assert!(lines(&one.diagnostics).contains("no grant lets pump1 feed tank1"));
+    let refused = running.with_policy_of(&one.plant.expect("a warning only")).unwrap_err();
+    assert!(refused.contains("from pump1 to tank1 needs a grant"), "{refused}");
+}
+
 const CASES: &[(&str, &str)] = &[
     // Who.
     ("who = \"operator\"", "who = \"operater\""),
