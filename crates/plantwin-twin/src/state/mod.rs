@@ -60,8 +60,8 @@ pub struct TwinCore {
     session: Session,
     /// Why the device is confined, if it is.
     confined: Option<String>,
-    /// The confined device said that it is in its safe state.
-    made_safe: bool,
+    /// When the confined device said that it is in its safe state.
+    safe_since: Option<Timestamp>,
     path: Option<(u16, String, u32)>,
     points: Vec<PointState>,
     predictor: Option<Predictor>,
@@ -186,7 +186,7 @@ impl TwinCore {
             since: now,
             session: Session::new(),
             confined: None,
-            made_safe: false,
+            safe_since: None,
             path: None,
             points: vec![PointState::UNKNOWN; plan.device.kind.points.len()],
             predictor: plan.model.as_ref().map(|m| Predictor::new(m, &plan.device)),
@@ -366,7 +366,7 @@ impl Clone for TwinCore {
             since: self.since,
             session: self.session.clone(),
             confined: self.confined.clone(),
-            made_safe: self.made_safe,
+            safe_since: self.safe_since,
             path: self.path.clone(),
             points: self.points.clone(),
             predictor: self.predictor.clone(),
@@ -400,7 +400,7 @@ impl Clone for TwinCore {
         self.since = source.since;
         self.session.clone_from(&source.session);
         self.confined.clone_from(&source.confined);
-        self.made_safe = source.made_safe;
+        self.safe_since = source.safe_since;
         self.path.clone_from(&source.path);
         self.points.clone_from(&source.points);
         match (&mut self.predictor, &source.predictor) {

@@ -39,7 +39,7 @@ impl TwinCore {
     fn confine(&mut self, plan: &TwinPlan, reason: String, now: Timestamp, out: &mut Effects) {
         let text = format!("quarantined: {reason}");
         self.confined = Some(text.clone());
-        self.made_safe = false;
+        self.safe_since = None;
         for write in std::mem::take(&mut self.waiting) {
             Self::unknown(write.key, "the device was confined before it answered", out);
         }
@@ -64,7 +64,7 @@ impl TwinCore {
 
     /// No path leads to a confined device that has not said that it is safe.
     pub(super) fn doubt_safety(&mut self, plan: &TwinPlan, now: Timestamp, changes: &mut Changes) {
-        if self.confined.is_some() && !self.made_safe && !safe_state(plan).is_empty() {
+        if self.confined.is_some() && self.safe_since.is_none() && !safe_state(plan).is_empty() {
             let text = "its safe state is not confirmed, and no path to it is up";
             self.alarms.raise(Condition::SafeState, text, now, changes);
         }
@@ -82,7 +82,7 @@ impl TwinCore {
         match result {
             _ if self.confined.is_none() => return,
             Ok(()) => {
-                self.made_safe = true;
+                self.safe_since = Some(now);
                 self.alarms.clear(Condition::SafeState, "", now, &mut changes);
             }
             Err(reason) => {
