@@ -27,11 +27,11 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const TELL_EVERY: Duration = Duration::from_mins(1);
 const COMMAND_EVERY: Duration = Duration::from_secs(1);
 const GARBAGE_EVERY: Duration = Duration::from_secs(5);
-/// The process is killed and started again this often, and once at least in the middle. Rare, so
+/// The process is killed and started again this often, and once at least, early. Rare, so
 /// that most of a life lies behind its start: tables, pools and the allocator's arenas fill for
 /// minutes, and only what grows after that is a leak.
 const KILL_EVERY: Duration = Duration::from_hours(1);
-/// The start of a life that says nothing about growth, at most; a third of a shorter life.
+/// The start of a life that says nothing about growth, at most; the whole first life of a short run.
 const WARM_UP: Duration = Duration::from_mins(15);
 /// Longest wait for a plant to answer, and for its twins to come up.
 const UP_WITHIN: Duration = Duration::from_mins(3);
@@ -167,8 +167,8 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
     fs::write(&file, plant::file(&wanted)).expect("the folder can be written");
 
     let lasts = Duration::from_secs_f64(soak.hours.max(0.01) * 3600.0);
-    // Short runs have one kill in their middle.
-    let kill_every = KILL_EVERY.min(lasts / 2);
+    // A short run has one kill, early: a long life tells more of growth than two short ones.
+    let first_kill = KILL_EVERY.min(lasts / 4);
     let mut running = Running::start(&file, folder);
     let mut orderly = running.wait_up();
     println!("{devices} devices answer after {:.1} s", running.born.elapsed().as_secs_f64());
@@ -178,7 +178,7 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
     let mut samples: Vec<Sample> = Vec::new();
     let (mut sampling, mut telling) = (Beat::new(SAMPLE_EVERY), Beat::new(TELL_EVERY));
     let (mut commanding, mut strangers) = (Beat::new(COMMAND_EVERY), Beat::new(GARBAGE_EVERY));
-    let mut killing = Beat::new(kill_every);
+    let mut killing = Beat { every: KILL_EVERY, next: first_kill };
     let mut next_trouble = Duration::from_secs(30);
     let mut status = Value::Null;
     while orderly && began.elapsed() < lasts {
@@ -242,7 +242,7 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
         devices,
         seed,
         hours,
-        warm_up: (kill_every / 3).min(WARM_UP),
+        warm_up: first_kill.min(WARM_UP),
         samples,
         commands,
         troubles,
