@@ -39,8 +39,11 @@ pub(in crate::line) struct Refusal {
 
 /// A device that gave no answer, or waits to be approved, is asked again after this time.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// We had no room for its handshake: asked again as soon as others are done.
-const WHEN_BUSY: Duration = Duration::from_millis(500);
+/// We had no room for its handshake: tried again as soon as others may be done.
+const WHEN_BUSY: Duration = Duration::from_millis(300);
+/// Tries until that is told: thousands of devices that come at once need some, and it is no fault
+/// of theirs.
+const BUSY_TRIES: u32 = 100;
 
 impl Refusal {
     fn silent(error: &plantwin_adapter::LinkError) -> Self {
@@ -55,7 +58,7 @@ impl Refusal {
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         let again = match &error {
-            AuthError::Busy => Some(WHEN_BUSY),
+            AuthError::Busy => Some(WHEN_BUSY * 10),
             AuthError::LockedOut(wait) => Some(*wait),
             // Another key or another device will not come over this connection.
             AuthError::WrongDevice(_) | AuthError::WrongZone => None,
@@ -81,7 +84,21 @@ pub(super) fn prove(trust: &Trust, subject: Subject) -> Proof {
     let trust = trust.clone();
     Box::pin(async move {
         let Subject { device, zone, control, path, clock } = subject;
-        let begun = trust.gateway.begin(&device, &zone, &path, clock.now());
+        // Devices that found no room together do not come back together.
+        let spread = device
+            .as_str()
+            .bytes()
+            .fold(7_u64, |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
+        let pause = WHEN_BUSY + Duration::from_millis(spread % 300);
+        let mut tries = 1;
+        let begun = loop {
+            let begun = trust.gateway.begin(&device, &zone, &path, clock.now());
+            if tries >= BUSY_TRIES || !matches!(begun, Err(AuthError::Busy)) {
+                break begun;
+            }
+            tries += 1;
+            tokio::time::sleep(pause).await;
+        };
         let (mut handshake, mut message) = begun?;
         for _ in 0..MESSAGES {
             let answer = tokio::time::timeout(ANSWER_WITHIN, control.exchange(message)).await;

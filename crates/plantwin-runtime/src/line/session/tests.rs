@@ -246,6 +246,22 @@ async fn an_envelope_opens_once() {
     assert_eq!(bench.session.evidence.verdict(), None, "which a network may cause");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_device_for_which_there_is_no_room_yet_waits_and_is_not_refused() {
+    let mut bench = Bench::new().await;
+    let (device, zone, now) = ("d".into(), "field".into(), bench.clock.now());
+    let begin = |n: u32| bench.trust.gateway.begin(&device, &zone, &format!("way {n}"), now).ok();
+    let others: Vec<_> = (0..).map_while(begin).collect();
+    assert!(others.len() > 1_000);
+    bench.session.begin(&bench.connection);
+    let soon = tokio::time::timeout(Duration::from_secs(20), bench.session.due()).await;
+    assert!(soon.is_err(), "nothing is said of it");
+    drop(others);
+    let due = bench.session.due().await;
+    let news = bench.session.on_due(due, &bench.connection);
+    assert!(matches!(news, Some(SessionMail::Open { .. })), "{news:?}");
+}
+
 #[tokio::test]
 async fn what_comes_before_the_proof_waits_for_the_keys_and_is_not_given_up() {
     let mut bench = Bench::new().await;
