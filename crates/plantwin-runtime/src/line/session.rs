@@ -96,6 +96,8 @@ pub(super) struct DeviceSession {
     early: VecDeque<Early>,
     /// Receipts of envelopes that nobody will open any more.
     lost: Vec<u64>,
+    /// Envelopes that were let go unopened, not counted yet.
+    shed: u64,
     pub(super) evidence: Evidence,
     confined: bool,
 }
@@ -125,6 +127,7 @@ impl DeviceSession {
             ask_at: None,
             early: VecDeque::new(),
             lost: Vec::new(),
+            shed: 0,
             evidence: Evidence::default(),
             confined: false,
         }
@@ -268,6 +271,7 @@ impl DeviceSession {
 
     /// The keys that would have opened what waits will never be known here.
     fn give_up_early(&mut self) {
+        self.shed += self.early.len() as u64;
         self.lost.extend(self.early.drain(..).filter_map(|early| early.receipt));
     }
 
@@ -275,6 +279,11 @@ impl DeviceSession {
     /// them for ever.
     pub(super) fn take_lost(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// How many envelopes were let go unopened since this was asked last.
+    pub(super) fn take_shed(&mut self) -> u64 {
+        std::mem::take(&mut self.shed)
     }
 
     /// What waited for the keys.
@@ -292,6 +301,7 @@ impl DeviceSession {
         if self.keys.is_none() && self.proof.is_some() {
             if self.early.len() >= EARLY {
                 self.early.pop_front();
+                self.shed += 1;
             }
             self.early.push_back(envelope);
             return Unsealed::Waits;

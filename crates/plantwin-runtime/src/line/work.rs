@@ -342,7 +342,7 @@ impl Worker {
         let theirs = early.receipt;
         let opened = match self.session.open(early, self.line.clock.now()) {
             Unsealed::Opened(opened) => opened,
-            Unsealed::Waits => return,
+            Unsealed::Waits => return self.count_shed(),
             Unsealed::Never => {
                 if let Some(receipt) = theirs {
                     connection.control.confirm(receipt);
@@ -449,6 +449,18 @@ impl Worker {
     fn settle_lost(&mut self, connection: &Connection) {
         for receipt in self.session.take_lost() {
             connection.control.confirm(receipt);
+        }
+        self.count_shed();
+    }
+
+    fn count_shed(&mut self) {
+        let lane = match self.line.device.delivery {
+            Delivery::Latest => Lane::Latest,
+            Delivery::Durable => Lane::Durable,
+        };
+        let shed = self.session.take_shed();
+        if shed > 0 {
+            self.line.carrier.mailbox.note_shed(lane, shed);
         }
     }
 

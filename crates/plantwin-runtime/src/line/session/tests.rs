@@ -278,12 +278,13 @@ async fn what_comes_before_the_proof_waits_for_the_keys_and_is_not_given_up() {
     let receipts: Vec<_> = bench.session.take_early().iter().map(|e| e.receipt).collect();
     let newest: Vec<_> = (1..=EARLY as u64).map(Some).collect();
     assert_eq!(receipts, newest, "the oldest was let go, and is not confirmed");
+    assert_eq!(bench.session.take_shed(), 1);
     // When the proof comes to nothing, what waited is settled and holds up nobody.
     bench.session.begin(&bench.connection);
     let waits = Early { receipt: Some(7), ..bench.sealed(98, 3.0) };
     assert!(matches!(bench.session.open(waits, now), Unsealed::Waits));
     bench.session.confine(true, None);
-    assert_eq!(bench.session.take_lost(), [7]);
+    assert_eq!((bench.session.take_lost(), bench.session.take_shed()), (vec![7], 1));
     // Without keys and without a proof under way it will never open.
     let lone = bench.sealed(99, 3.0);
     bench.session.confine(true, None);
