@@ -8,6 +8,7 @@ use std::{
     io::ErrorKind,
     ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use plantwin_model::Timestamp;
@@ -15,7 +16,7 @@ use plantwin_store::{
     LogKind, LogRecord, Store, StoreError, Tree, Write,
     testing::{Fault, FaultyStore, MemoryStore, Operation},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{journal::SharedJournal, net::Net, world::Planted};
 
@@ -29,7 +30,12 @@ struct Mood {
     count: u64,
     error_at: Option<(u64, bool)>,
     crash_at: Option<u64>,
+    /// When it last refused something.
+    refused: Option<Instant>,
 }
+
+/// After a refusal the disk is asked again within this time.
+const ASKED_AGAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Shared by the store and by whoever disturbs it.
 pub(crate) struct Disk {
@@ -79,12 +85,14 @@ impl Disk {
             return Fault::Before(ErrorKind::BrokenPipe);
         }
         if let Some((_, done)) = mood.error_at.take_if(|(at, _)| *at <= number) {
+            mood.refused = Some(Instant::now());
             self.journal.open().count("disk_errors");
             let kind = ErrorKind::StorageFull;
             return if done { Fault::After(kind) } else { Fault::Before(kind) };
         }
         let reads = [Operation::Get, Operation::Scan, Operation::ScanFrom, Operation::ReadLog];
         if mood.full && !reads.contains(&operation) {
+            mood.refused = Some(Instant::now());
             return Fault::Before(ErrorKind::StorageFull);
         }
         Fault::None
@@ -95,10 +103,12 @@ impl Disk {
         self.mood().dead
     }
 
-    /// Whether it refuses to write, or is about to.
+    /// Whether it refuses to write, is about to, or did a moment ago: what it refused may not have
+    /// been tried again.
     pub(crate) fn fails(&self) -> bool {
         let mood = self.mood();
-        mood.full || mood.error_at.is_some()
+        let lately = |at: Instant| at.elapsed() < ASKED_AGAIN_WITHIN;
+        mood.full || mood.error_at.is_some() || mood.refused.is_some_and(lately)
     }
 
     /// The process ends here.

@@ -166,8 +166,10 @@ impl Worker {
         loop {
             self.outbox.flush(&mut self.line.carrier);
             let held_back = self.holds_back();
-            if held_back {
-                // Who does not listen cannot complain of silence.
+            // Who does not listen cannot complain of silence, nor who owes acknowledgements: the
+            // device, or the broker before it, sends no more than it may until they come.
+            let our_turn = held_back || !self.receipts.is_empty();
+            if our_turn {
                 heard = Instant::now();
             }
             tokio::select! {
@@ -257,7 +259,7 @@ impl Worker {
                         return Some((error.into(), lively));
                     }
                 },
-                () = tokio::time::sleep_until(heard + silence), if !held_back => {
+                () = tokio::time::sleep_until(heard + silence), if !our_turn => {
                     return Some((Fault::hung(silence), lively));
                 }
             }

@@ -113,6 +113,23 @@ async fn a_line_whose_values_bear_no_receipt_stops_as_well_while_too_many_wait_f
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_device_that_waits_for_acknowledgements_is_not_taken_for_hung() {
+    let mut rig = rig(pouring());
+    let (_, receipt) = rig.next(durable).await;
+    // It may send no more than so much unacknowledged, and the disk refuses meanwhile.
+    rig.device.set(Mood::Hangs);
+    let letters = rig.letters_for(Duration::from_mins(5)).await;
+    assert!(!letters.iter().any(|l| down_reason(l).is_some()), "it owes us nothing");
+    // With all of them acknowledged it is its turn.
+    rig.confirmed.confirm(receipt);
+    for (_, receipt) in letters.iter().filter_map(durable) {
+        rig.confirmed.confirm(receipt);
+    }
+    let letters = rig.letters_for(Duration::from_mins(1)).await;
+    assert_eq!(down_reasons(&letters), ["hung: connected, but nothing came for 5 s"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_lost_between_a_slow_twin_and_a_slow_store() {
     let mut rig = rig(pouring());
     for round in 0..2_000_u64 {
