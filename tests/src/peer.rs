@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Write as _},
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
 };
@@ -40,9 +40,16 @@ pub fn available(programs: &[&str]) -> bool {
     false
 }
 
-/// A port of 127.0.0.1 that was free a moment ago.
+/// A port of 127.0.0.1 that was free a moment ago, for TCP and for UDP.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("loopback works").port()
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback works");
+        let address = listener.local_addr().expect("it is bound");
+        // Many ports of the one kind may be taken by a soak beside the tests.
+        if UdpSocket::bind(address).is_ok() {
+            return address.port();
+        }
+    }
 }
 
 impl Peer {
