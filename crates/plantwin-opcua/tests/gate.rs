@@ -96,9 +96,16 @@ async fn a_flood_of_channels_is_refused_and_open_links_go_on() {
     context.timeout = Duration::from_secs(20);
     let mut link = protocol.connect(context.clone()).await.expect("it connects");
     assert_eq!(frame(&mut link).await.sequence, Some(1));
-    let flood = async { while code(&answer_to(&host, GOOD).await) != Some(TOO_BUSY) {} };
-    soon("the flood to be refused", flood).await;
-    let busy = protocol.connect(context).await.err().expect("no more channels from here");
+    // On a busy machine a channel becomes free between the flood and the link that follows it.
+    let refused = async {
+        loop {
+            while code(&answer_to(&host, GOOD).await) != Some(TOO_BUSY) {}
+            if let Err(busy) = protocol.connect(context.clone()).await {
+                break busy;
+            }
+        }
+    };
+    let busy = soon("no more channels from here", refused).await;
     assert!(busy.to_string().contains("no more secure channels now"), "{busy}");
     let m = Measurement::good(SystemClock::new(1.0).now(), 2, &[1.0, 2.0, 3.0, 0.5]);
     host.devices[0].outlet.publish(&m).await.expect("it publishes");
