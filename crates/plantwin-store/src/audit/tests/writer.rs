@@ -166,7 +166,8 @@ fn a_full_disk_blocks_and_loses_nothing_until_the_backlog_is_full_too() {
 fn what_is_lost_beyond_the_backlog_is_counted_and_leaves_a_gap() {
     let Bench { dir, full, writer, .. } = bench();
     full.store(true, SeqCst);
-    let flood = 100_000;
+    // Long enough that the writer tries again in the middle of it, at times.
+    let flood = 400_000;
     for n in 0..flood {
         writer.record(entry(n));
     }
@@ -182,15 +183,21 @@ fn what_is_lost_beyond_the_backlog_is_counted_and_leaves_a_gap() {
     check_gaps(dir.path(), &report, status.lost);
 }
 
-/// Each loss has its gap, and they come to so many entries.
+/// Each loss has its gap, and they come to so many entries. The trail is asked, since a report names
+/// but the first gaps: there is one wherever the writer took an entry in the middle of a flood.
 #[track_caller]
 fn check_gaps(dir: &Path, report: &Report, lost: u64) {
-    let gaps = report.findings.iter().map(|gap| gap.sequences.clone());
-    assert_eq!(gaps.clone().map(|gap| gap.end() - gap.start() + 1).sum::<u64>(), lost);
     let told = entries(dir);
-    let shown = told.iter().filter(|s| matches!(s, Shown::Gap { .. })).count();
-    assert_eq!(shown, gaps.count());
-    assert_eq!(told.len() as u64, report.records + shown as u64);
+    let gaps: Vec<u64> = told
+        .iter()
+        .filter_map(|shown| match shown {
+            Shown::Gap { from, to, .. } => Some(to - from + 1),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gaps.iter().sum::<u64>(), lost);
+    assert_eq!(told.len() as u64, report.records + gaps.len() as u64);
+    assert_eq!(report.findings.len(), gaps.len().min(100));
 }
 
 #[test]
