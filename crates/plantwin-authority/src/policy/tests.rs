@@ -401,6 +401,7 @@ fn grant() -> impl Strategy<Value = String> {
         "engineer",
         "security",
         "device",
+        "device:tank*",
         "user:alice",
         "user:*",
         "device:tank1",
@@ -513,5 +514,21 @@ proptest! {
             policy.decide(subject(policy, who), action, object, None, noon(), &mut rates).verdict
         };
         prop_assert_eq!(verdict(&before), verdict(&after));
+    }
+
+    /// The model reads the file's grants for flows by itself, for `check` and before a reload.
+    #[test]
+    fn a_flow_that_the_file_lets_run_at_no_time_is_never_permitted_and_any_other_is_at_some(
+        grants in prop::collection::vec(grant(), 0..10),
+        to in prop::sample::select(vec!["tank2", "pump"]),
+    ) {
+        let ends = format!("[[flow]]\nfrom = \"tank1.outflow\"\nto = \"{to}.inflow\"\n");
+        let conduit = "[[conduit]]\nfrom = \"field\"\nto = \"control\"\n";
+        let plant = plant(&format!("{ends}{conduit}{}", rules(&grants)));
+        let never = plant.flows_without_grant().count() == 1;
+        let policy = Policy::compile(Arc::clone(&plant));
+        // Within each of the hours that a drawn grant may name.
+        let hours = [8, 12].map(|hour| Timestamp::from_millis(hour * 3_600_000));
+        prop_assert_eq!(never, !hours.iter().any(|at| policy.permits_flow(0, *at)));
     }
 }
