@@ -28,7 +28,7 @@ use plantwin_authority::{
     service::AuthorityPort,
 };
 use plantwin_model::{
-    Action, AlarmId, AuditSink, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome,
+    AlarmId, AuditSink, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome,
     PlantSpec, PointIx, Request, Timestamp,
 };
 use plantwin_twin::TwinMail;
@@ -181,7 +181,7 @@ impl Router {
         let Ruling { answer, rule } = self.policy.rule(who, &errand, repeat, now);
         let account = Account::of(who, &request, format!("{}, by {rule}", errand.text));
         let reply = Reply::accounted(reply, &self.audit, account);
-        let answer = answer.and_then(|()| self.accountable(&errand));
+        let answer = answer.and_then(|()| self.accountable(&request));
         let refused = match answer.and_then(|()| self.dispatch(key, request, &errand, &reply)) {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return,
@@ -190,14 +190,9 @@ impl Router {
         reply.tell(refused);
     }
 
-    /// What nobody could account for is not done for people. Looking, acknowledging and confining
-    /// go on.
-    fn accountable(&self, errand: &Errand) -> Result<(), String> {
-        let acts = matches!(
-            errand.action,
-            Action::Write | Action::Command | Action::Configure | Action::Admin
-        );
-        if acts { self.on_record() } else { Ok(()) }
+    /// What nobody could account for is not done for people.
+    fn accountable(&self, request: &Request) -> Result<(), String> {
+        if account::must_be_on_record(request) { self.on_record() } else { Ok(()) }
     }
 
     fn on_record(&self) -> Result<(), String> {

@@ -5,6 +5,20 @@ use std::sync::{Arc, mpsc::SyncSender};
 use plantwin_authority::policy::Principal;
 use plantwin_model::{AuditEntry, AuditKind, AuditResult, AuditSink, Outcome, Request};
 
+/// Whether a request must wait while nobody could account for it. Acknowledging goes on, and so
+/// does confining a device: whoever fills the disk must not be safe from that.
+pub(super) const fn must_be_on_record(request: &Request) -> bool {
+    match request {
+        Request::Acknowledge { .. } | Request::Quarantine { .. } => false,
+        Request::Command { .. }
+        | Request::Write { .. }
+        | Request::Restart { .. }
+        | Request::Retry { .. }
+        | Request::Drop { .. }
+        | Request::Release { .. } => true,
+    }
+}
+
 /// A request as the audit will know it.
 pub(super) struct Account {
     kind: AuditKind,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc::sync_channel};
 use plantwin_authority::policy::Principal;
 use plantwin_model::{AuditEntry, AuditKind, AuditResult, AuditSink, Outcome, Request, Role};
 
-use super::account::{Account, Reply};
+use super::account::{Account, Reply, must_be_on_record};
 
 /// Keeps what is put on record.
 #[derive(Default)]
@@ -74,4 +74,23 @@ fn a_reply_that_nobody_accounts_for_is_told_all_the_same() {
     let (to, heard) = sync_channel(1);
     Reply::plain(to).tell(Outcome::Expired);
     assert_eq!(heard.try_recv(), Ok(Outcome::Expired));
+}
+
+#[test]
+fn while_nobody_could_account_for_it_people_may_acknowledge_and_confine_and_nothing_else() {
+    let device = plantwin_model::DeviceId::from("tank1");
+    let goes_on = [
+        Request::Acknowledge { alarm: "tank1.high".into() },
+        Request::Quarantine { device: device.clone(), reason: "forged".to_owned() },
+    ];
+    let waits = [
+        Request::Write { device: device.clone(), point: "valve".to_owned(), value: 0.5 },
+        Request::Command { device: device.clone(), command: "trip".into(), args: Vec::new() },
+        Request::Restart { device: device.clone() },
+        Request::Retry { device: device.clone(), letter: 1 },
+        Request::Drop { device: device.clone(), letter: 1 },
+        Request::Release { device },
+    ];
+    assert!(goes_on.iter().all(|request| !must_be_on_record(request)));
+    assert!(waits.iter().all(must_be_on_record));
 }
