@@ -4,7 +4,10 @@
 //! be. Absent: installing tools (see `.ci/run`), running fuzz targets,
 //! benchmarks, long runs (see `long`).
 
-use std::process::{Command, ExitCode, Stdio};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+};
 
 use anyhow::Result;
 
@@ -50,14 +53,20 @@ fn run_tests(steps: &mut Steps) -> Result<()> {
         if std::env::var_os("CI").is_some() {
             tests.args(["--profile", "ci"]);
         }
-        steps.run("tests", tests.env("PLANTWIN_BINARY", binary()))?;
+        steps.run("tests", tests.envs(environment()))?;
     } else {
         println!("\ncargo-nextest is not installed: the tests run under `cargo test`");
         let args =
             ["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"];
-        steps.run("tests", cargo(&args).env("PLANTWIN_BINARY", binary()))?;
+        steps.run("tests", cargo(&args).envs(environment()))?;
     }
     steps.run("doc tests", &mut cargo(&["test", "--workspace", "--doc"]))
+}
+
+/// What the tests are told. Properties are tried with the same values each time: whether a change is
+/// taken must not hang on a draw. Under `cargo test` alone each run draws anew.
+fn environment() -> [(&'static str, PathBuf); 2] {
+    [("PLANTWIN_BINARY", binary()), ("PROPTEST_RNG_SEED", "1".into())]
 }
 
 fn has_nextest() -> bool {

@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct MemoryStore(Mutex<Contents>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Contents {
     trees: BTreeMap<Tree, BTreeMap<String, Vec<u8>>>,
     log: BTreeMap<u64, Kept>,
@@ -33,7 +33,7 @@ struct Contents {
     undo: Vec<Undo>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
     boot: u64,
     time: Timestamp,
@@ -41,7 +41,7 @@ struct Kept {
     payload: Vec<u8>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Undo {
     /// What the keys of a batch held before it.
     Batch(Tree, Vec<(String, Option<Vec<u8>>)>),
@@ -71,6 +71,14 @@ impl MemoryStore {
     /// last flush is there.
     pub fn crash(&self) {
         self.crash_keeping(0);
+    }
+
+    /// What a crash at this moment would leave, as a store of its own; this one goes on.
+    #[must_use]
+    pub fn after_crash(&self) -> Self {
+        let copy = Self(Mutex::new(self.contents().clone()));
+        copy.crash();
+        copy
     }
 
     /// As [`Self::crash`], but the first `operations` since the last flush did reach the disk. A

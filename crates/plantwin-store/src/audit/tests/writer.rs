@@ -90,7 +90,7 @@ fn bench() -> Bench {
 
 /// Waits for the writer to stand as wanted.
 fn until(writer: &AuditWriter, what: &str, wanted: impl Fn(&AuditStatus) -> bool) -> AuditStatus {
-    for _ in 0..3_000 {
+    for _ in 0..12_000 {
         let status = writer.status();
         if wanted(&status) {
             return status;
@@ -102,7 +102,9 @@ fn until(writer: &AuditWriter, what: &str, wanted: impl Fn(&AuditStatus) -> bool
 
 #[test]
 fn what_many_threads_record_is_all_there_and_syncs_are_shared() {
-    let Bench { dir, syncs, writer, .. } = bench();
+    let Bench { dir, syncs, hold, writer, .. } = bench();
+    // The disk is busy with the first: all others gather.
+    let held = hold.lock().unwrap();
     std::thread::scope(|scope| {
         for t in 0..8_u64 {
             let writer = &writer;
@@ -113,11 +115,12 @@ fn what_many_threads_record_is_all_there_and_syncs_are_shared() {
             });
         }
     });
+    drop(held);
     writer.flush().unwrap();
     let status = writer.status();
     assert_eq!((status.records, status.waiting, status.lost), (4_000, 0, 0));
     assert!(!status.blocked && status.error.is_none(), "{status:?}");
-    assert!(syncs.load(SeqCst) < 2_000, "{} syncs", syncs.load(SeqCst));
+    assert!(syncs.load(SeqCst) < 100, "{} syncs", syncs.load(SeqCst));
     writer.close().unwrap();
     let mut said: Vec<String> = entries(dir.path())
         .into_iter()
