@@ -84,7 +84,7 @@ fn tap_writes_a_line_of_json_for_each_change_of_one_twin() {
         assert!(time >= last, "lines come in order");
         last = time;
     }
-    let timed = plant.call(&["tap", "tank", "--for", "1s"]);
+    let timed = plant.call(&["tap", "tank", "--for", "6s"]);
     assert_eq!(timed.status.code(), Some(0), "{}", stderr(&timed));
     assert!(stdout(&timed).lines().count() >= 3, "{}", stdout(&timed));
     let absent = plant.call(&["tap", "nobody"]);

@@ -78,7 +78,8 @@ fn a_device_with_a_single_path_that_falls_silent_is_down_with_an_alarm_and_recov
 fn plant_time_may_run_faster_and_everything_follows_it() {
     let plant = Plant::run(&scenario("failover"), &["--speed", "4"]);
     plant.wait_twin("twoway", "to be up", is_shadowed);
-    plant.wait_twin("twoway", "to move to coap", |t| t["path"]["protocol"] == "coap");
+    let tap = plant.follow("twoway");
+    wait_until("it to move to coap", || tap.printed("\"protocol\":\"coap\""));
     plant.wait_twin("twoway", "to come back to mqtt", |t| t["path"]["protocol"] == "mqtt");
     let (uptime, began) = (plant.status()["uptime_s"].as_f64().expect("a number"), plant.status());
     // Plant time passes faster than the wall's, by the clock of the plant itself.

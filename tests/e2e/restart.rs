@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use plantwin_tests::{Plant, run_to_end, scenario, wait_for};
+use plantwin_tests::{Plant, run_to_end, scenario, wait_for, wait_until};
 use serde_json::Value;
 
 use crate::{command, is_near, is_shadowed, millis, point, stderr, value};
@@ -91,7 +91,8 @@ fn after_a_power_cut_the_state_of_a_few_seconds_ago_is_there() {
     assert!(is_near(&twin, "level", 9.25, 1e-9), "{twin}");
     let lost = millis(&last["now"]) - millis(&point(&twin, "level")["received_time"]);
     println!("a power cut lost the last {lost} ms of values");
-    assert!(lost < 7000, "{lost} ms are lost; values are saved every 5 s");
+    // As often as that on a machine that keeps up, and no less than half as often on any.
+    assert!(lost < 15_000, "{lost} ms are lost; values are saved every 5 s");
     check_old(&twin, &plant.status()["now"]);
     assert!(!plant.log().contains("panicked"), "{}", plant.log());
     assert!(!plant.log().contains("damaged"), "{}", plant.log());
@@ -101,14 +102,20 @@ fn after_a_power_cut_the_state_of_a_few_seconds_ago_is_there() {
 fn power_cuts_at_any_moment_never_keep_the_plant_from_starting() {
     let home = tempfile::tempdir().expect("a temporary folder");
     let data = home.path().join("data");
-    let mut energy = 0.0;
-    for _ in 0..6 {
+    // The account is saved every five seconds: what was seen before a save is never unspent, while a
+    // life that ends sooner leaves nothing.
+    let mut plant = Plant::run_in(&scenario("small"), &data, &[]);
+    let seen = plant.wait_twin("tank", "to be up", is_shadowed);
+    let spent = seen["energy_j"].as_f64().expect("a number");
+    let saved = |plant: &Plant| plant.status()["counters"]["saved"].as_u64().unwrap_or(0);
+    let before = saved(&plant);
+    wait_until("another save", || saved(&plant) > before);
+    plant.kill();
+    for _ in 0..5 {
         let mut plant = Plant::run_in(&scenario("small"), &data, &[]);
         let twin = plant.wait_twin("tank", "to be up", is_shadowed);
         let now = twin["energy_j"].as_f64().expect("a number");
-        // The account is saved every five seconds; a kill may cost what was spent since.
-        assert!(now >= 0.8 * energy, "{now} J after {energy} J");
-        energy = now;
+        assert!(now >= spent, "{now} J after {spent} J");
         plant.kill();
         assert!(!plant.log().contains("panicked"), "{}", plant.log());
     }

@@ -22,6 +22,8 @@ fn wait_all_shadowed(plant: &Plant, devices: usize, without_model: &[&str]) -> V
                 && (foreseen && points.values().any(|p| p["residual"].is_number())
                     || without_model.contains(&id))
                 && t["energy_j"].as_f64().is_some_and(|e| e > 0.0)
+                // A first way that was slow to open is returned to after the dwell.
+                && t["path"]["rank"] == 0
         };
         twins.iter().all(up).then_some(status)
     })
@@ -124,7 +126,7 @@ fn a_run_for_a_time_ends_by_itself_with_zero() {
     let home = tempfile::tempdir().expect("a temporary folder");
     let file = shipped("cstr");
     let out =
-        run_to_end(home.path(), &["run", &file.to_string_lossy(), "--headless", "--for", "3s"]);
+        run_to_end(home.path(), &["run", &file.to_string_lossy(), "--headless", "--for", "12s"]);
     assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     let text = stdout(&out);
     assert!(text.contains("serving mqtt on 127.0.0.1:"), "{text}");
@@ -138,7 +140,7 @@ fn a_plant_from_inside_the_binary_runs_with_no_file_at_all() {
     for name in ["quadruple-tank", "cstr", "dc-motor", "mixed-line", "storage-tank", "reactor"] {
         assert!(list.contains(name), "{name} is not in the list:\n{list}");
     }
-    let out = run_to_end(home.path(), &["demo", "--headless", "--for", "3s"]);
+    let out = run_to_end(home.path(), &["demo", "--headless", "--for", "12s"]);
     assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     assert!(stdout(&out).contains("quadruple-tank twins 8 ok"), "{}", stdout(&out));
     let out = run_to_end(home.path(), &["demo", "nowhere"]);
@@ -230,7 +232,7 @@ fn a_data_folder_that_cannot_be_used_is_said_and_ends_with_sixty_nine() {
     for data in [file, deep] {
         let data = data.to_string_lossy();
         let out =
-            run_to_end(home.path(), &["run", &small, "--headless", "--for", "3s", "--data", &data]);
+            run_to_end(home.path(), &["run", &small, "--headless", "--for", "12s", "--data", &data]);
         assert_eq!(out.status.code(), Some(69), "{}", stderr(&out));
         assert!(stderr(&out).contains(&*data), "it names the folder: {}", stderr(&out));
         assert!(!stderr(&out).contains("panicked"), "{}", stderr(&out));

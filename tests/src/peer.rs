@@ -5,7 +5,10 @@ use std::{
     io::{BufRead, BufReader, Write as _},
     net::{TcpListener, UdpSocket},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 /// A foreign program; ended when dropped.
@@ -42,12 +45,18 @@ pub fn available(programs: &[&str]) -> bool {
 
 /// A port of 127.0.0.1 that was free a moment ago, for TCP and for UDP.
 pub fn free_port() -> u16 {
+    // Below those that the system hands out itself (from 32768 on), so that nobody who asks for any
+    // port takes it meanwhile; where to begin differs from one process of the tests to the next.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(61);
     loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback works");
-        let address = listener.local_addr().expect("it is bound");
+        let n = NEXT.fetch_add(1, Relaxed);
+        assert!(n < 12_000, "no port is free");
+        let port = 20_000 + (first.wrapping_add(n) % 12_000) as u16;
+        let at = ("127.0.0.1", port);
         // Many ports of the one kind may be taken by a soak beside the tests.
-        if UdpSocket::bind(address).is_ok() {
-            return address.port();
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+            return port;
         }
     }
 }

@@ -94,7 +94,7 @@ async fn try_link_to(
         points: points(),
         path,
         period: Duration::from_millis(50),
-        timeout: Duration::from_secs(2),
+        timeout: Duration::from_secs(10),
         clock: clock(),
         delivery,
     };

@@ -5,7 +5,9 @@ use plantwin_model::SettingValue;
 use plantwin_opcua::OpcUa;
 
 fn kit() -> Kit {
-    Kit { notices_loss: true, sequenced: true, ..Kit::new("opcua") }
+    // A debug build makes RSA keys in seconds, and a busy machine pauses.
+    let timeout = std::time::Duration::from_secs(10);
+    Kit { notices_loss: true, sequenced: true, timeout, ..Kit::new("opcua") }
 }
 
 #[tokio::test]
@@ -16,8 +18,6 @@ async fn the_adapter_conforms_without_security() {
 #[tokio::test]
 async fn the_adapter_conforms_signed_and_encrypted_with_a_user() {
     let mut kit = kit();
-    // Making RSA keys in a debug build takes seconds.
-    kit.timeout = std::time::Duration::from_secs(10);
     for path in &mut kit.paths {
         for (key, value) in [("security", "sign-encrypt"), ("user", "op"), ("password", "secret")] {
             path.settings.insert(key.to_owned(), SettingValue::Text(value.to_owned()));

@@ -31,8 +31,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Longest wait of a line between two tries of a path, and the longest that a try lasts.
-const BREAKER: Duration = Duration::from_secs(10 + 2 + 5);
+/// Three times the longest wait of a line between two tries of a path, and the longest that a try
+/// lasts: on a busy machine a try may fail.
+const BREAKER: Duration = Duration::from_secs(3 * (10 + 2) + 5);
 
 /// A plant of one physical device at an address; `more` are settings of its path.
 fn plant(address: SocketAddr, more: &str) -> PlantSpec {
@@ -108,6 +109,13 @@ impl Plant {
         let left =
             |w: &[(TwinState, Timestamp)]| w[0].0 == TwinState::Down && w[1].0 != TwinState::Down;
         (down, states.windows(2).filter(|w| left(w)).count())
+    }
+
+    /// Once down and once up. On a machine that stood still for longer than a link's silence may
+    /// last it happens again; it never goes back and forth.
+    fn check_ways(&self) {
+        let (down, up) = self.ways();
+        assert!(down == up && (1..=3).contains(&down), "{:?}", self.states);
     }
 
     async fn stop(mut self) {
@@ -186,7 +194,7 @@ async fn a_server_of_our_own_that_is_restarted_is_subscribed_to_once_again() {
     back.await.expect("values flow again within the breaker's bounds");
     let subscribers = played.measure(20).await;
     assert!((0.9..=1.1).contains(&subscribers), "{subscribers} subscribers");
-    assert_eq!(plant.ways(), (1, 1), "{:?}", plant.states);
+    plant.check_ways();
     plant.stop().await;
 }
 
@@ -249,7 +257,7 @@ async fn what_a_lost_connection_left_on_the_server_is_gone_soon() {
     soon("the old subscription to expire", alone).await;
     let subscribers = played.measure(20).await;
     assert!((0.9..=1.1).contains(&subscribers), "{subscribers} subscribers");
-    assert_eq!(plant.ways(), (1, 1), "{:?}", plant.states);
+    plant.check_ways();
     plant.stop().await;
     relaying.abort();
 }
@@ -279,6 +287,18 @@ impl Foreign {
         let line = soon(wanted, self.lines.next_line()).await.expect("its output is text");
         assert_eq!(line.as_deref(), Some(wanted));
     }
+
+    /// Returns when this was said last and nothing else for five seconds.
+    async fn keeps_saying(&mut self, wanted: &str) {
+        let mut last = None;
+        loop {
+            match tokio::time::timeout(Duration::from_secs(5), self.lines.next_line()).await {
+                Ok(line) => last = line.expect("its output is text"),
+                Err(_) if last.as_deref() == Some(wanted) => return,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,12 +317,10 @@ async fn an_asyncua_server_that_is_killed_and_restarted_is_subscribed_to_once_ag
     let mut server = Foreign::start(address).await;
     let back = tokio::time::timeout(BREAKER, plant.reaches(TwinState::Shadowed));
     back.await.expect("values flow again within the breaker's bounds");
-    server.says("subscriptions 1").await;
-    // It goes on so: neither another one nor none, and values that change.
-    let more = tokio::time::timeout(Duration::from_secs(5), server.lines.next_line()).await;
-    assert!(more.is_err(), "the server says {more:?}");
+    // It comes to one and goes on so: neither another one nor none, and values that change.
+    soon("one subscription, for five seconds", server.keeps_saying("subscriptions 1")).await;
     plant.reaches(TwinState::Shadowed).await;
-    assert_eq!(plant.ways(), (1, 1), "{:?}", plant.states);
+    plant.check_ways();
     plant.stop().await;
     // The plant leaves nothing behind either.
     server.says("subscriptions 0").await;

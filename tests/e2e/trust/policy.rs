@@ -148,7 +148,7 @@ paths = ["mqtt", "coap"]
 [device.lamp1.coap]
 via = "control"
 [[scenario]]
-at = "12s"
+at = "20s"
 fault = { on = "lamp1", path = "mqtt", kind = "silent", for = "1h" }
 "#;
 const CONDUIT: &str = "[[conduit]]\nfrom = \"field\"\nto = \"control\"\nprotocols = [\"coap\"]\n";

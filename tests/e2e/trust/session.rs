@@ -59,7 +59,7 @@ fn a_device_is_believed_once_approved_unreadable_to_others_and_confined_once_rev
     });
     let took = started.elapsed();
     eprintln!("a revoked session ended {} ms after the command", took.as_millis());
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     let refused = plant.call(&["command", "rig.zeppelin_valve=1"]);
     assert_ne!(refused.status.code(), Some(0), "nobody there may obey");
 

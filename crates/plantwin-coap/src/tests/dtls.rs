@@ -366,7 +366,7 @@ async fn one_identity_cannot_name_two_keys_and_a_missing_key_stops_the_server() 
 async fn a_server_that_goes_takes_its_link_along() {
     let (spec, _file) = keyed("alpha", KEY);
     let (host, _port) = host(None, spec.clone()).await;
-    let mut link = connect(secured(spec, host.address, Duration::from_secs(1))).await;
+    let mut link = connect(secured(spec, host.address, Duration::from_secs(5))).await;
     drop(host);
     within("the end of the link", async {
         while !matches!(link.events.recv().await, Some(LinkEvent::Closed(_))) {}

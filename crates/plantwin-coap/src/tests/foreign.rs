@@ -116,10 +116,11 @@ async fn a_foreign_client_reads_writes_observes_and_lists() {
     assert_eq!(blocks, list, "the same in blocks of 64");
 
     let url = at("alpha/level");
-    let arguments = ["-m", "get", "-s", "2", &url];
+    let arguments = ["-m", "get", "-s", "6", &url];
     let observing = client(&tool, &arguments);
     tokio::pin!(observing);
     let mut pace = tokio::time::interval(Duration::from_millis(50));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut n = 100;
     let seen = loop {
         tokio::select! {
@@ -265,10 +266,11 @@ async fn a_foreign_client_sees_nothing_but_envelopes_of_a_sealed_device() {
     let list = client(&tool, &["-m", "get", &at(".well-known/core")]).await;
     assert!(list.contains("/alpha/sealed") && !list.contains("level"), "{list}");
     let url = at("alpha/sealed");
-    let arguments = ["-m", "get", "-s", "2", &url];
+    let arguments = ["-m", "get", "-s", "6", &url];
     let observing = client(&tool, &arguments);
     tokio::pin!(observing);
     let mut pace = tokio::time::interval(Duration::from_millis(50));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut n = 0;
     let seen = loop {
         tokio::select! {

@@ -208,13 +208,13 @@ async fn a_device_that_falls_silent_ends_the_link_after_the_timeout() {
         device.answer(&get, ResponseType::Content, Some(1), r#"{"v":{}}"#).await;
         device
     };
-    let limit = Duration::from_millis(400);
+    let limit = Duration::from_secs(2);
     let (mut link, _silent) = tokio::join!(connect(context(path(&[]), address, limit)), script);
     within("the end of the link", async {
         loop {
             match link.events.recv().await {
                 Some(LinkEvent::Closed(error)) => {
-                    assert!(matches!(error, LinkError::Timeout { millis: 400, .. }), "{error}");
+                    assert!(matches!(error, LinkError::Timeout { millis: 2000, .. }), "{error}");
                     return;
                 }
                 Some(_) => {}

@@ -96,7 +96,7 @@ async fn an_open_port_is_not_yet_a_device_that_is_up() {
 #[tokio::test]
 async fn a_device_that_falls_silent_ends_its_link_once_after_three_polls() {
     let server = Server::start(Script::default()).await;
-    let spec = path(&[("unit", 1), ("timeout", 150)]);
+    let spec = path(&[("unit", 1), ("timeout", 1000)]);
     let mut link = connect(&Modbus::default(), context(spec, server.address, PERIOD)).await;
     frame(&mut link).await;
     let before = server.with(|s| {
@@ -104,7 +104,7 @@ async fn a_device_that_falls_silent_ends_its_link_once_after_three_polls() {
         s.asked.len()
     });
     let error = end(&mut link).await;
-    assert!(matches!(error, LinkError::Timeout { millis: 150, .. }), "{error}");
+    assert!(matches!(error, LinkError::Timeout { millis: 1000, .. }), "{error}");
     let unanswered = server.with(|s| s.asked.len()) - before;
     assert_eq!(unanswered, 3, "requests without an answer");
     assert_eq!(link.events.recv().await, None, "only one event tells the end");
@@ -153,8 +153,8 @@ async fn a_late_answer_is_neither_lost_nor_taken_for_another() {
     let server = Server::start(Script::default()).await;
     server.with(|s| s.slow.insert(1, Duration::from_millis(250)));
     let modbus = Modbus::default();
-    let slow = context(path(&[("unit", 1)]), server.address, PERIOD);
-    let fast = context(path(&[("unit", 2)]), server.address, PERIOD);
+    let slow = context(path(&[("unit", 1), ("timeout", 3000)]), server.address, PERIOD);
+    let fast = context(path(&[("unit", 2), ("timeout", 3000)]), server.address, PERIOD);
     let (mut slow, mut fast) = tokio::join!(connect(&modbus, slow), connect(&modbus, fast));
     for link in [&mut slow, &mut fast] {
         for _ in 0..3 {
@@ -165,7 +165,7 @@ async fn a_late_answer_is_neither_lost_nor_taken_for_another() {
     assert_eq!(server.with(|s| s.connections), 1);
 
     // Too late: the answers of polls given up come while others are awaited.
-    server.with(|s| s.slow.insert(1, Duration::from_millis(1100)));
+    server.with(|s| s.slow.insert(1, Duration::from_millis(3300)));
     server.with(|s| s.registers.insert(1, 77));
     assert!(matches!(end(&mut slow).await, LinkError::Timeout { .. }));
     for _ in 0..20 {

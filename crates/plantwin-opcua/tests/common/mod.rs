@@ -76,7 +76,7 @@ pub(crate) fn context(name: &str, path: &PathSpec, address: SocketAddr) -> LinkC
         points: conformance::points(),
         path,
         period: PERIOD,
-        timeout: Duration::from_secs(2),
+        timeout: Duration::from_secs(15),
         clock: Arc::new(SystemClock::new(1.0)),
         delivery: plantwin_model::Delivery::Latest,
     }
