@@ -231,8 +231,10 @@ fn a_data_folder_that_cannot_be_used_is_said_and_ends_with_sixty_nine() {
     let deep = home.path().join("x".repeat(120));
     for data in [file, deep] {
         let data = data.to_string_lossy();
-        let out =
-            run_to_end(home.path(), &["run", &small, "--headless", "--for", "12s", "--data", &data]);
+        let out = run_to_end(
+            home.path(),
+            &["run", &small, "--headless", "--for", "12s", "--data", &data],
+        );
         assert_eq!(out.status.code(), Some(69), "{}", stderr(&out));
         assert!(stderr(&out).contains(&*data), "it names the folder: {}", stderr(&out));
         assert!(!stderr(&out).contains("panicked"), "{}", stderr(&out));

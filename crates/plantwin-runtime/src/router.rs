@@ -28,8 +28,8 @@ use plantwin_authority::{
     service::AuthorityPort,
 };
 use plantwin_model::{
-    AlarmId, AuditSink, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome,
-    PlantSpec, PointIx, Request, Timestamp,
+    AlarmId, AuditSink, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome, PlantSpec,
+    PointIx, Request, Timestamp,
 };
 use plantwin_twin::TwinMail;
 use tokio::sync::mpsc::Sender;

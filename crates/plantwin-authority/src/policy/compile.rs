@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use plantwin_model::{
     Action, DeviceIx, GrantSpec, Hours, PlantSpec, Rate, Role, Timestamp, TwinType, UserSpec, Who,
-    glob,
+    ZoneIx, glob,
 };
 
 use super::{
@@ -22,7 +22,7 @@ pub struct Policy {
     pub(super) plant: Arc<PlantSpec>,
     pub(super) builtin: bool,
     /// A grant of the file is to devices.
-    names_devices: bool,
+    pub(super) names_devices: bool,
     pub(super) grants: Box<[GrantSpec]>,
     /// Each object of each grant, in the order of the file: what the bits stand for.
     pub(super) clauses: Box<[Clause]>,
@@ -179,6 +179,11 @@ impl Policy {
     /// every path that takes anything.
     pub fn reaches(&self, device: DeviceIx, action: Action) -> bool {
         self.conduits.takes(device.0, action)
+    }
+
+    /// Whether flows may cross from one zone to another at all.
+    pub(super) fn has_conduit(&self, from: ZoneIx, to: ZoneIx) -> bool {
+        Conduits::between(&self.plant, from, to)
     }
 
     /// Whether a flow, by its place in the plant, may carry one message now. It counts for the

@@ -6,7 +6,7 @@ use std::{
 };
 
 use plantwin_model::{
-    Action, ConduitSpec, DeviceSpec, Identity, PlainRule, PlantSpec, Rate, Timestamp,
+    Action, ConduitSpec, DeviceSpec, Identity, PlainRule, PlantSpec, Rate, Timestamp, ZoneIx,
 };
 
 use super::rates::{after, has_room};
@@ -82,6 +82,11 @@ impl Conduits {
             }
         }
         Self { flows, limits, paths, half }
+    }
+
+    /// Whether anything carries flows from one zone to another, however often.
+    pub(super) fn between(plant: &PlantSpec, from: ZoneIx, to: ZoneIx) -> bool {
+        from == to || carried(plant, |c| c.carries(from, to, None, Action::Read))
     }
 
     pub(super) fn path(&self, device: u32, rank: usize) -> PathRight {

@@ -5,7 +5,8 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use plantwin_model::{
-    Action, CommandSpec, DeviceIx, GrantSpec, ObjectGlob, PointIx, Role, Timestamp, Who, glob,
+    Access, Action, CommandSpec, DeviceIx, GrantSpec, ObjectGlob, PointIx, Role, Timestamp, Who,
+    glob,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,16 @@ enum Somebody<'p> {
     Device(&'p str),
 }
 
+/// What a question is about.
+struct Targets {
+    /// Objects, with the values written to them.
+    touches: Vec<(Object, Option<f64>)>,
+    /// The least role, whatever the rules say, and what needs it.
+    least: Option<(Role, String)>,
+    /// The same for something that the question covers among others.
+    part: Option<(Role, &'static str)>,
+}
+
 /// How far a rule fits, the less the better.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Miss {
@@ -73,31 +84,83 @@ impl Policy {
     /// how often is told and not judged.
     pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
         let who = self.somebody(&question.who)?;
-        let (targets, least) = self.targets(question)?;
+        let Targets { touches, least, part } = self.targets(question)?;
         let asked = format!("{} {} {}", question.who, question.action, question.what);
-        if let (Some((role, command)), Some(mine)) = (&least, who.role())
+        let no = |reason: String| {
+            let text = format!("no: {asked}: {reason}");
+            Ok(Explanation { allowed: false, second_person: false, rule: None, text })
+        };
+        if let (Somebody::Device(from), Action::Write, Some((Object::Device(to), _))) =
+            (&who, question.action, touches.first())
+            && let Some(answer) = self.flow(from, *to, &asked)
+        {
+            return Ok(answer);
+        }
+        if let (Some((role, what)), Some(mine)) = (&least, who.role())
             && mine < *role
         {
-            let text = format!("no: {asked}: command {command} needs the role {role}");
-            return Ok(Explanation { allowed: false, second_person: false, rule: None, text });
+            return no(format!("{what} needs the role {role}"));
         }
-        let device = targets.first().and_then(|(object, _)| match object {
+        if question.action == Action::Write
+            && let Some(name) = touches.iter().find_map(|(object, _)| self.read_only(*object))
+        {
+            return no(format!("{name} cannot be written"));
+        }
+        let device = touches.first().and_then(|(object, _)| match object {
             Object::Device(ix) | Object::Point(ix, _) => Some(*ix),
             Object::Plant => None,
         });
-        if let Some(reason) = device.and_then(|d| self.unreachable(d, question.action)) {
-            let text = format!("no: {asked}: {reason}");
-            return Ok(Explanation { allowed: false, second_person: false, rule: None, text });
+        // A flow writes to a twin, not to its device.
+        let to_device = device.filter(|_| !matches!(who, Somebody::Device(_)));
+        if let Some(reason) = to_device.and_then(|d| self.unreachable(d, question.action)) {
+            return no(reason);
         }
         let mut worst: Option<Explanation> = None;
-        for (object, value) in targets {
-            let next = self.one(&who, question, &asked, object, value);
+        for (object, value) in touches {
+            let mut next = self.one(&who, question, &asked, object, value);
+            let beyond = part.filter(|(role, _)| who.role().is_some_and(|mine| mine < *role));
+            if let (true, Some((role, what))) = (next.allowed, beyond) {
+                let _ = write!(next.text, "; but {what} needs the role {role}");
+            }
             let rank = |e: &Explanation| (!e.allowed, e.second_person);
             if worst.as_ref().is_none_or(|w| rank(&next) > rank(w)) {
                 worst = Some(next);
             }
         }
         worst.ok_or_else(|| "nothing is asked for".to_owned())
+    }
+
+    /// What the rules for flows say where no grant is asked: a device does nothing to another one
+    /// but by a flow of the file.
+    fn flow(&self, from: &str, to: DeviceIx, asked: &str) -> Option<Explanation> {
+        let devices = &self.plant.devices;
+        let from = devices.iter().find(|d| d.id.as_str() == from)?;
+        let to = devices.get(to.index())?;
+        let answer =
+            |allowed, text| Some(Explanation { allowed, second_person: false, rule: None, text });
+        let zone = |d: &plantwin_model::DeviceSpec| {
+            self.plant.zones.get(d.zone.index()).map_or("", |z| z.id.as_str())
+        };
+        if !self.has_conduit(from.zone, to.zone) {
+            let (a, b) = (zone(from), zone(to));
+            return answer(false, format!("no: {asked}: no conduit carries it from {a} to {b}"));
+        }
+        if self.names_devices {
+            return None;
+        }
+        let file = &self.plant.file;
+        answer(
+            true,
+            format!("yes: {asked}: by a [[flow]]; {file} says of no device what it may do"),
+        )
+    }
+
+    /// The name of a point that nobody can write.
+    fn read_only(&self, object: Object) -> Option<String> {
+        let Object::Point(ix, point) = object else { return None };
+        let device = self.plant.devices.get(ix.index())?;
+        let spec = device.kind.points.get(point.index())?;
+        (spec.access != Access::ReadWrite).then(|| format!("{}.{}", device.id, spec.name))
     }
 
     fn one(
@@ -229,12 +292,8 @@ impl Policy {
         Ok(Somebody::User(&found.name, found.role))
     }
 
-    /// What `what` means: objects with the values written to them, and for a command its role.
-    #[expect(clippy::type_complexity, reason = "used once, right above")]
-    fn targets(
-        &self,
-        question: &Question,
-    ) -> Result<(Vec<(Object, Option<f64>)>, Option<(Role, Arc<str>)>), String> {
+    /// What `what` means.
+    fn targets(&self, question: &Question) -> Result<Targets, String> {
         let Question { what, action, value, .. } = question;
         let by_slash: Vec<&str> = what.split('/').collect();
         let (zone, device, member) = match by_slash[..] {
@@ -251,7 +310,13 @@ impl Policy {
                 && zone.is_none()
                 && (device == "plant" || device == self.plant.name)
             {
-                return Ok((vec![(Object::Plant, None)], None));
+                // What is asked of the authority has least roles of its own.
+                let part = match action {
+                    Action::Admin => Some((Role::Security, "what changes trust")),
+                    Action::Configure => Some((Role::Engineer, "asking the authority")),
+                    _ => None,
+                };
+                return Ok(Targets { touches: vec![(Object::Plant, None)], least: None, part });
             }
             return Err(format!(
                 "there is no device {device}; write DEVICE, DEVICE.POINT, DEVICE.COMMAND, \
@@ -263,22 +328,28 @@ impl Policy {
             return Err(format!("{device} is in zone {own}"));
         }
         let Some(member) = member else {
-            return Ok((vec![(Object::Device(spec.ix), None)], None));
+            let touches = vec![(Object::Device(spec.ix), None)];
+            let (least, part) = match action {
+                Action::Admin => (Some((Role::Security, format!("releasing {device}"))), None),
+                Action::Configure => (None, Some((Role::Operator, "confining it"))),
+                _ => (None, None),
+            };
+            return Ok(Targets { touches, least, part });
         };
         let at = |point: PointIx, value| (Object::Point(spec.ix, point), value);
         let command = spec.kind.commands.iter().find(|c| *c.name == *member);
         if let Some(command) = command.filter(|_| *action == Action::Command) {
-            return Ok((
-                command_targets(command, at, *value),
-                Some((command.role, command.name.clone())),
-            ));
+            let touches = command_targets(command, at, *value);
+            let least = Some((command.role, format!("command {}", command.name)));
+            return Ok(Targets { touches, least, part: None });
         }
+        let bare = |touches| Ok(Targets { touches, least: None, part: None });
         if let Some(point) = spec.kind.point(member) {
-            return Ok((vec![at(point, *value)], None));
+            return bare(vec![at(point, *value)]);
         }
         let alarm = spec.kind.alarms.iter().find(|a| *a.name == *member);
         if let Some(alarm) = alarm.filter(|_| *action == Action::Ack) {
-            return Ok((vec![at(alarm.point, None)], None));
+            return bare(vec![at(alarm.point, None)]);
         }
         let names: Vec<&str> = spec.kind.points.iter().map(|p| &*p.name).collect();
         Err(format!("{device} has no {member}; its points are {}", names.join(", ")))

@@ -66,6 +66,9 @@ fn plant(more: &str) -> Arc<PlantSpec> {
 
 const ALICE: &str = "[policy.user.alice]\nrole = \"operator\"\nuid = 1\n";
 const BOB: &str = "[policy.user.bob]\nrole = \"engineer\"\nuid = 2\n";
+/// A device of which nothing can be written.
+const GAUGE: &str = "[type.gauge.property.level]\nunit = \"cm\"\nrange = [0, 20]\n\
+                     [device.gauge]\ntype = \"gauge\"\nzone = \"field\"\npaths = [\"wire\"]\n";
 const LEVEL: Object = Object::Point(DeviceIx(0), PointIx(0));
 const VALVE: Object = Object::Point(DeviceIx(0), PointIx(1));
 
@@ -275,6 +278,57 @@ fn quarantine_is_for_operators_and_release_for_security_alone() {
     let may = |role, request| ask(&desk, &Principal::owner(role), request, noon()).answer.is_ok();
     assert_eq!(Role::ALL.map(|r| may(r, &quarantine)), [false, true, true, true]);
     assert_eq!(Role::ALL.map(|r| may(r, &release)), [false, false, false, true]);
+}
+
+#[test]
+fn whoever_asks_is_told_what_the_desk_would_rule() {
+    let rules = "[[policy.grant]]\nwho = [\"viewer\", \"engineer\"]\n\
+                 action = [\"write\", \"command\", \"configure\", \"admin\"]\non = \"*\"\n";
+    let desk = PolicyDesk::new(plant(&format!("{GAUGE}{rules}")));
+    let device = plantwin_model::DeviceId::from("tank1");
+    let gauge = plantwin_model::DeviceId::from("gauge");
+    let args = vec![("level".to_owned(), 3.0)];
+    let requests = [
+        (Action::Write, "tank1.level", write("tank1", "level", 3.0)),
+        (Action::Write, "gauge.level", write("gauge", "level", 3.0)),
+        (
+            Action::Command,
+            "tank1.fill",
+            Request::Command { device: device.clone(), command: "fill".into(), args },
+        ),
+        (
+            Action::Command,
+            "tank1.trip",
+            Request::Command { device: device.clone(), command: "trip".into(), args: Vec::new() },
+        ),
+        (Action::Configure, "tank1", Request::Restart { device: device.clone() }),
+        (Action::Admin, "tank1", Request::Release { device: device.clone() }),
+        (Action::Admin, "gauge", Request::Release { device: gauge }),
+    ];
+    for role in Role::ALL {
+        for (action, what, request) in &requests {
+            let policy = desk.policy();
+            let (who, what, value) = (role.word().to_owned(), (*what).to_owned(), Some(3.0));
+            let told = policy.explain(&Question { who, action: *action, what, value, at: noon() });
+            let told = told.expect("it exists");
+            let find = |id: &plantwin_model::DeviceId| {
+                policy.plant().devices.iter().find(|d| d.id == *id).map(|d| d.ix)
+            };
+            let ruled = errand_of(policy.plant(), &find, request).and_then(|errand| {
+                desk.rule(&Principal::owner(role), &errand, false, noon()).answer
+            });
+            assert_eq!(told.allowed, ruled.is_ok(), "{told:?} and {ruled:?}");
+        }
+    }
+    // What a right covers among others and this role may not is said with it.
+    let ask = |action, what: &str| {
+        let (who, what) = ("viewer".to_owned(), what.to_owned());
+        let told = desk.policy().explain(&Question { who, action, what, value: None, at: noon() });
+        told.expect("it exists").text
+    };
+    assert!(ask(Action::Configure, "tank1").ends_with("but confining it needs the role operator"));
+    let plant = ask(Action::Admin, "plant");
+    assert!(plant.ends_with("but what changes trust needs the role security"), "{plant}");
 }
 
 #[test]
@@ -489,6 +543,15 @@ proptest! {
         let question =
             Question { who: who.to_owned(), action, what: what.clone(), value, at: noon() };
         let told = policy.explain(&question).expect("all names exist");
+        // What the rules alone do not say: flows, and that only the security role releases.
+        let whole = matches!(object, Object::Device(_));
+        prop_assume!(!(whole && action == Action::Write && who == "device:tank1"));
+        let floor = whole && action == Action::Admin;
+        let below = floor && Role::ALL.iter().any(|r| r.word() == who && *r < Role::Security);
+        if below || floor && ["alice", "bob"].contains(&who) {
+            prop_assert!(!told.allowed && told.text.contains("needs the role security"), "{:?}", told);
+            return Ok(());
+        }
         prop_assert_eq!(decided.verdict != Verdict::Deny, told.allowed, "{:?}", told);
         prop_assert_eq!(decided.verdict == Verdict::Second, told.second_person, "{:?}", told);
         if let (true, Some(rule)) = (told.allowed, told.rule) {
@@ -529,6 +592,14 @@ proptest! {
         let policy = Policy::compile(Arc::clone(&plant));
         // Within each of the hours that a drawn grant may name.
         let hours = [8, 12].map(|hour| Timestamp::from_millis(hour * 3_600_000));
-        prop_assert_eq!(never, !hours.iter().any(|at| policy.permits_flow(0, *at)));
+        let permits = hours.map(|at| policy.permits_flow(0, at));
+        prop_assert_eq!(never, !permits.contains(&true));
+        // And whoever asks is told so.
+        let told = hours.map(|at| {
+            let (who, action, what) = ("device:tank1".to_owned(), Action::Write, to.to_owned());
+            let told = policy.explain(&Question { who, action, what, value: None, at });
+            told.is_ok_and(|told| told.allowed && !told.second_person)
+        });
+        prop_assert_eq!(told, permits);
     }
 }
