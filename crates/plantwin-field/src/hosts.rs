@@ -13,10 +13,10 @@ use std::{
 
 use futures_util::future::try_join_all;
 use plantwin_adapter::{Host, HostRequest, HostedDevice, Protocol, Registry, Tasks};
-use plantwin_authority::pws::{AgentEvent, DeviceIdentity};
+use plantwin_authority::pws::{AgentEvent, DeviceIdentity, Grant};
 use plantwin_model::{
     Clock, Delivery, DeviceId, DeviceIx, DeviceSpec, Identity, Mode, PathSpec, PlantSpec,
-    PointSpec, SettingValue, ZoneId,
+    PointSpec, SettingValue, Timestamp, ZoneId,
 };
 use plantwin_physics::PlantSim;
 use tokio::sync::{Mutex, mpsc};
@@ -66,6 +66,21 @@ pub struct Field {
     _servers: Vec<Tasks>,
 }
 
+/// What devices have that run away from their plant.
+struct Alone {
+    grant: Option<Grant>,
+    report: Arc<Report>,
+}
+
+impl Alone {
+    /// Hands the grant over before anybody asks the device for it.
+    async fn give(&self, native: &Mutex<NativeDevice>, device: &DeviceId, now: Timestamp) {
+        let Some(grant) = &self.grant else { return };
+        let taken = native.lock().await.take_grant(grant, now);
+        (self.report)(device, taken);
+    }
+}
+
 /// A server to be started: one protocol at one address with its devices.
 struct Group {
     protocol: Arc<dyn Protocol>,
@@ -84,15 +99,17 @@ impl Field {
 
     /// Starts devices that run by themselves, away from their plant: they join hubs that others
     /// run, at the address of the path or the plant's `[listen]`, and `report` hears of their
-    /// sessions. As [`Self::start`] otherwise.
+    /// sessions. `grant` came by hand; `report` hears whether its device took it. As
+    /// [`Self::start`] otherwise.
     pub async fn start_alone(
         request: FieldRequest,
+        grant: Option<Grant>,
         report: Arc<Report>,
     ) -> Result<Self, FieldError> {
-        Self::launch(request, Some(report)).await
+        Self::launch(request, Some(Alone { grant, report })).await
     }
 
-    async fn launch(request: FieldRequest, alone: Option<Arc<Report>>) -> Result<Self, FieldError> {
+    async fn launch(request: FieldRequest, alone: Option<Alone>) -> Result<Self, FieldError> {
         let FieldRequest { plant, registry, clock, identities } = request;
         let sim = PlantSim::new(&plant).map_err(|problems| {
             FieldError::Model(problems.first().map_or_else(String::new, |p| p.message.clone()))
@@ -144,7 +161,11 @@ impl Field {
             }
             let mut tasks = host.tasks;
             for (&(ix, rank), port) in group.members.iter().zip(host.devices) {
+                let is_new = !natives.contains_key(&ix);
                 let native = native_of(&mut natives, &*identities, &plant, ix)?;
+                if let (true, Some(native), Some(alone)) = (is_new, &native, &alone) {
+                    alone.give(native, &plant.devices[ix.index()].id, clock.now()).await;
+                }
                 let (tell, told) = mpsc::channel(OUTLET_QUEUE);
                 outlets[ix.index()][rank] = Some(tell);
                 if group.hub.is_none() {
@@ -161,7 +182,7 @@ impl Field {
                     native,
                     sealed: plant.devices[ix.index()].identity == Identity::Native,
                     clock: Arc::clone(&clock),
-                    report: alone.clone(),
+                    report: alone.as_ref().map(|alone| Arc::clone(&alone.report)),
                 };
                 tasks.spawn(task.run());
             }

@@ -87,7 +87,7 @@ use plantwin_adapter::Measurement;
 use plantwin_authority::{
     AuthError,
     native::{self, NativeAnswer, NativeFrame, NativeRequest, NativeSample, SAMPLES_LIMIT},
-    pws::{Agent, AgentEvent, Answer, DeviceIdentity, Ticket},
+    pws::{Agent, AgentEvent, Answer, DeviceIdentity, Grant, Ticket},
 };
 use plantwin_model::{PointIx, PointSpec, Timestamp};
 use plantwin_seal::{Lane, OriginValue, origin_digest};
@@ -124,6 +124,15 @@ impl NativeDevice {
     /// Its end of the protocol.
     pub const fn agent(&self) -> &Agent {
         &self.agent
+    }
+
+    /// Takes a grant that came by hand, in place of an older one. It is of use to the gateway that
+    /// it is for, and until half of its token's life is over. Gives what the device's log is told.
+    pub fn take_grant(&mut self, grant: &Grant, now: Timestamp) -> AgentEvent {
+        match self.agent.take(grant, now) {
+            Ok(expires) => AgentEvent::TokenTaken { expires },
+            Err(error) => AgentEvent::Refused(error),
+        }
     }
 
     /// Answers what a gateway asks; `write` carries out what it asks of the device, all or

@@ -93,6 +93,6 @@ pub use guardian::{
 pub use path::{BreakerState, PathChooser};
 pub use plant::{RunRequest, RunningPlant};
 pub use plantwin_store::KeySource;
-pub use router::{FrontDesk, Reloaded};
+pub use router::{Deed, FrontDesk, NotTaken, Reloaded};
 pub use station::StationReport;
 pub use trust::{AuthorityAt, Trust};

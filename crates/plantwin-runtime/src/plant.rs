@@ -239,6 +239,7 @@ impl RunningPlant {
         if let Some(io) = self.io.take() {
             io.shutdown_timeout(Duration::from_secs(1));
         }
+        self.trust.authority.settle();
         if let Some(writer) = self.writer.take()
             && let Err(error) = writer.close()
         {

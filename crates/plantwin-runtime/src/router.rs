@@ -36,7 +36,7 @@ use tokio::sync::mpsc::Sender;
 
 use account::Account;
 pub(crate) use account::Reply;
-pub use front::{FrontDesk, Reloaded};
+pub use front::{Deed, FrontDesk, NotTaken, Reloaded};
 pub(crate) use permit::Permits;
 
 use crate::{

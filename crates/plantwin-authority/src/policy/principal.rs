@@ -33,6 +33,14 @@ impl Principal {
         Self(Kind::Stranger(uid))
     }
 
+    /// The name of a user of the plant file.
+    pub fn user_name(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::User(name) => Some(name),
+            Kind::Owner(_) | Kind::Stranger(_) => None,
+        }
+    }
+
     pub(super) const fn kind(&self) -> &Kind {
         &self.0
     }

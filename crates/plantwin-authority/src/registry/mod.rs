@@ -8,11 +8,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use plantwin_model::{AuditEntry, AuditKind, AuditResult, DeviceId, Timestamp, ZoneId};
+use plantwin_model::{AuditEntry, AuditResult, DeviceId, Timestamp, ZoneId};
 use plantwin_seal::{DhKey, SigningKey};
 
 use crate::{AuthError, pws::DevicePublic};
 
+mod deed;
 mod devices;
 pub(crate) mod disk;
 mod issuers;
@@ -238,61 +239,10 @@ fn account(
     actor: &Actor,
     answer: &Result<AuthorityReply, AuthError>,
 ) -> Option<AuditEntry> {
-    use AuthorityOp as Op;
-    let (kind, object, what) = match op {
-        Op::Token { request, gateway, .. } => {
-            (AuditKind::Token, request.device.to_string(), format!("token for {gateway}"))
-        }
-        Op::Issue { device, gateway, .. } => {
-            (AuditKind::Token, device.to_string(), format!("token by hand for {gateway}"))
-        }
-        Op::Enrol { request } => {
-            let what = format!("asked with key {}", request.public.fingerprint());
-            (AuditKind::Enrolment, request.device.to_string(), what)
-        }
-        Op::Rekey { request } => {
-            let what = format!("new key {}", request.public.fingerprint());
-            (AuditKind::Key, request.device.to_string(), what)
-        }
-        Op::Invite { device, zone, .. } => {
-            (AuditKind::Enrolment, device.to_string(), format!("invited into {zone}"))
-        }
-        Op::Approve { device, fingerprint } => {
-            (AuditKind::Enrolment, device.to_string(), format!("approved key {fingerprint}"))
-        }
-        Op::Refuse { device, reason } => {
-            (AuditKind::Enrolment, device.to_string(), format!("sent away: {reason}"))
-        }
-        Op::Revoke { device, reason } => {
-            (AuditKind::Revocation, device.to_string(), format!("revoked: {reason}"))
-        }
-        Op::Admit { name, .. } => {
-            (AuditKind::Enrolment, format!("client:{name}"), "admitted".to_owned())
-        }
-        Op::Dismiss { name, reason } => {
-            (AuditKind::Revocation, format!("client:{name}"), format!("dismissed: {reason}"))
-        }
-        Op::Rotate { .. } => (AuditKind::Key, "issuer".to_owned(), "rotated".to_owned()),
-        Op::RotateBegin => (AuditKind::Key, "issuer".to_owned(), "made, not signed yet".to_owned()),
-        Op::RotateFinish { .. } => {
-            (AuditKind::Key, "issuer".to_owned(), "rotated by the offline root".to_owned())
-        }
-        Op::ExportRoot => (AuditKind::Key, "root".to_owned(), "told for export".to_owned()),
-        Op::ForgetRoot => (AuditKind::Key, "root".to_owned(), "taken offline".to_owned()),
-        Op::Upkeep | Op::GatewayKeys { .. } | Op::List | Op::CheckOrigins { .. }
-            if answer.is_ok() =>
-        {
-            return None;
-        }
-        Op::Upkeep => (AuditKind::Key, "issuer".to_owned(), "upkeep".to_owned()),
-        Op::GatewayKeys { gateway } => {
-            (AuditKind::Key, format!("client:{gateway}"), "keys".to_owned())
-        }
-        Op::List => (AuditKind::Request, "authority".to_owned(), "list".to_owned()),
-        Op::CheckOrigins { .. } => {
-            (AuditKind::Request, "authority".to_owned(), "check of origins".to_owned())
-        }
-    };
+    if answer.is_ok() && (op.only_looks() || matches!(op, AuthorityOp::Upkeep)) {
+        return None;
+    }
+    let (kind, object, what) = op.account();
     let (result, detail) = match answer {
         Ok(_) => (AuditResult::Done, what),
         Err(error) => (result_of(error), format!("{what}: {}: {error}", error.reason_code())),

@@ -42,6 +42,21 @@ struct Inner {
     since: Timestamp,
 }
 
+impl Inner {
+    fn settle(&self) {
+        let rest = lock(&self.quiet).rest();
+        if let Some(entry) = rest {
+            self.audit.record(entry);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
 impl std::fmt::Debug for Embedded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Embedded").field("on_disk", &self.0.on_disk).finish_non_exhaustive()
@@ -160,11 +175,12 @@ impl Embedded {
     }
 
     fn account(&self, applied: Applied, now: Timestamp) -> Result<AuthorityReply, AuthError> {
-        if let Some(entry) = applied.audit {
-            let entries = lock(&self.0.quiet).filter(entry, now);
-            for entry in entries {
-                self.0.audit.record(entry);
-            }
+        let entries = match applied.audit {
+            Some(entry) => lock(&self.0.quiet).filter(entry, now),
+            None => lock(&self.0.quiet).due(now).into_iter().collect(),
+        };
+        for entry in entries {
+            self.0.audit.record(entry);
         }
         applied.answer
     }
@@ -295,6 +311,10 @@ impl AuthorityPort for Embedded {
 
     fn revocations(&self) -> watch::Receiver<Arc<RevocationList>> {
         self.0.lists.subscribe()
+    }
+
+    fn settle(&self) {
+        self.0.settle();
     }
 
     fn set_policy(&self, policy: PolicyStamp) {

@@ -21,6 +21,7 @@ mod credential;
 mod embedded;
 mod quiet;
 mod remote;
+mod room;
 mod server;
 mod wire;
 
@@ -62,6 +63,10 @@ pub trait AuthorityPort: Send + Sync {
 
     /// Which policy the tokens asked for from now on are for.
     fn set_policy(&self, policy: PolicyStamp);
+
+    /// Puts on record how many refusals were not written down; for the end, before the trail is
+    /// closed. Until then upkeep does it. A far authority does so by itself.
+    fn settle(&self) {}
 
     /// Knows a device that this process plays, until it ends.
     ///

@@ -1,8 +1,10 @@
 //! The service: gateways and people far away reach an embedded authority over sealed channels.
 //!
-//! A stranger costs little: at most ten connections a second from one address, three seconds to
-//! show a handshake, one hash before any key agreement, and above 128 handshakes under way a
-//! cookie. Who is admitted gets the revocation list first, every change of it at once, and a fresh
+//! A stranger costs little: a seat among those who have shown nothing yet ([`Room`]) for three
+//! seconds, one hash before anything else, above 128 handshakes under way a cookie, and then at
+//! most ten handshakes a second from one address. Failures lock no address out: whoever makes
+//! them may share it with gateways, and keys of 256 bits are not guessed at ten a second. Who is
+//! admitted gets the revocation list first, every change of it at once, and a fresh
 //! signature of it each minute; a client that is dismissed loses its channel within a second. The
 //! channel ends after 15 minutes at the latest; a client makes a new one after ten.
 //! Absent: what an operation does and who may ask it ([`crate::registry`]); reconnecting.
@@ -33,22 +35,23 @@ use super::{
     AuthorityPort as _, Embedded,
     channel::{Broken, CLIENT, Frames, Receiver, SERVER, Sender, channel, send_frame},
     quiet::Quiet,
+    room::{Room, Seat},
     wire::{CLIENT_LIMIT, FromClient, FromServer, Hello, PROLOGUE, Refused, Welcome},
 };
 use crate::{
     AuthError,
-    pws::{CookieJar, Gate, Permit, RevocationList, Source, check_mac1},
+    pws::{COOKIES_ABOVE, CookieJar, Gate, Permit, RevocationList, Source, check_mac1},
     registry::{Actor, AuthorityOp, ClientKind, Kept},
 };
 
 /// Channels at the same time.
 const CLIENTS: usize = 256;
-/// Handshakes at the same time.
+/// Handshakes at the same time, of those who showed that they know whom they talk to.
 const HALF_OPEN: usize = 1024;
 /// Addresses remembered.
 const SOURCES: usize = 16_384;
 
-/// How long things may take.
+/// How long things may take, and how many may wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// A stranger has to be admitted by then.
@@ -59,6 +62,10 @@ pub(crate) struct Limits {
     pub(crate) life: Duration,
     /// Between two signatures of the same list.
     pub(crate) list_every: Duration,
+    /// Connections that have shown nothing yet.
+    pub(crate) silent: usize,
+    /// Those of one address.
+    pub(crate) silent_each: usize,
 }
 
 impl Default for Limits {
@@ -68,6 +75,8 @@ impl Default for Limits {
             silence: Duration::from_mins(1),
             life: Duration::from_mins(15),
             list_every: Duration::from_mins(1),
+            silent: 1024,
+            silent_each: 32,
         }
     }
 }
@@ -77,9 +86,9 @@ impl Default for Limits {
 pub struct ServiceCounts {
     /// Channels that are open.
     pub clients: u64,
-    /// Handshakes under way.
+    /// Handshakes under way, and connections that have shown nothing yet.
     pub half_open: u64,
-    /// Connections that were refused before any key was used: rate, load, garbage.
+    /// Connections that came to nothing: silence, garbage, rate, load, wrong keys.
     pub refused: u64,
     /// Cookies that were asked for.
     pub cookies: u64,
@@ -107,6 +116,7 @@ pub struct Server {
 struct Desk {
     authority: Embedded,
     key: DhKey,
+    room: Arc<Room>,
     gate: Gate,
     jar: CookieJar,
     places: Arc<Semaphore>,
@@ -136,6 +146,7 @@ impl Server {
         let desk = Arc::new(Desk {
             key: authority.service_key(),
             authority,
+            room: Room::new(limits.silent, limits.silent_each),
             gate: Gate::new(HALF_OPEN, SOURCES),
             jar: CookieJar::new()?,
             places: Arc::new(Semaphore::new(CLIENTS)),
@@ -157,7 +168,7 @@ impl Server {
         let counters = &self.desk.counters;
         ServiceCounts {
             clients: counters.clients.load(Relaxed),
-            half_open: self.desk.gate.counts().half_open as u64,
+            half_open: self.desk.under_way() as u64,
             refused: counters.refused.load(Relaxed),
             cookies: counters.cookies.load(Relaxed),
             agreements: counters.agreements.load(Relaxed),
@@ -167,6 +178,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.desk.settle(true);
         self.task.abort();
     }
 }
@@ -181,6 +193,7 @@ async fn listen(listener: TcpListener, desk: Arc<Desk>) {
             biased;
             Some(_) = clients.join_next() => {}
             _ = upkeep.tick() => {
+                desk.settle(false);
                 // It may wait for the disk; accepting must not wait for it.
                 let authority = desk.authority.clone();
                 clients.spawn(async move {
@@ -214,33 +227,33 @@ impl Desk {
     }
 
     fn greet(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, clients: &mut JoinSet<()>) {
-        let source = source(peer.ip());
-        match self.gate.admit(source, false, self.clock().now()) {
-            Ok(permit) => {
-                let desk = Arc::clone(self);
-                clients.spawn(async move { desk.client(socket, peer, source, permit).await });
-            }
-            // Nothing is said: an answer would be work for whoever sends floods.
-            Err(error) => self.refuse(peer, &error.into()),
-        }
+        let desk = Arc::clone(self);
+        clients.spawn(async move { desk.client(socket, peer).await });
     }
 
-    async fn client(&self, socket: TcpStream, peer: SocketAddr, source: Source, permit: Permit) {
+    /// Handshakes, and connections that may become some.
+    fn under_way(&self) -> usize {
+        self.room.waiting() + self.gate.counts().half_open
+    }
+
+    async fn client(&self, socket: TcpStream, peer: SocketAddr) {
         // Small messages, each of which somebody waits for.
         let _ = socket.set_nodelay(true);
         let (read, mut write) = socket.into_split();
         let mut frames = Frames::new(read);
-        let now = || self.clock().now();
         let limit = self.limits.handshake;
-        let shaken = timeout(limit, self.handshake(&mut frames, &mut write, peer)).await;
-        let guest = match shaken.unwrap_or(Err(io::Error::from(io::ErrorKind::TimedOut).into())) {
-            Ok(guest) => guest,
-            Err(error) => {
-                if matches!(error, Broken::Auth(_)) {
-                    self.gate.failed(source, false, now());
-                }
-                return self.refuse(peer, &error);
+        let source = source(peer.ip());
+        let (seat, turned_out) = self.room.enter(source);
+        let shaken = tokio::select! {
+            shaken = timeout(limit, self.handshake(&mut frames, &mut write, peer, source, seat)) => {
+                shaken.unwrap_or(Err(io::Error::from(io::ErrorKind::TimedOut).into()))
             }
+            Ok(()) = turned_out => Err(AuthError::Busy.into()),
+        };
+        // Nothing more is said: an answer would be work for whoever sends floods.
+        let (guest, permit) = match shaken {
+            Ok(shaken) => shaken,
+            Err(error) => return self.refuse(peer, &error),
         };
         let Guest { name, kind, dh, established } = guest;
         let (sender, mut receiver) =
@@ -251,7 +264,6 @@ impl Desk {
             Ok(Err(error)) => return self.refuse(peer, &error),
             Err(_) => return self.refuse(peer, &io::Error::from(io::ErrorKind::TimedOut).into()),
         };
-        self.gate.succeeded(source, now());
         drop(permit);
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return self.refuse(peer, &AuthError::Busy.into());
@@ -274,7 +286,9 @@ impl Desk {
         frames: &mut Frames,
         write: &mut OwnedWriteHalf,
         peer: SocketAddr,
-    ) -> Result<Guest, Broken> {
+        source: Source,
+        seat: Seat,
+    ) -> Result<(Guest, Permit), Broken> {
         let address = peer.ip().to_string();
         let mut asked = false;
         loop {
@@ -290,7 +304,7 @@ impl Desk {
             };
             check_mac1(&self.key.public(), &hello.first, &hello.mac1)?;
             let now = self.clock().now();
-            if self.gate.wants_cookies() {
+            if self.under_way() > COOKIES_ABOVE {
                 let checked = self.jar.check(address.as_bytes(), &hello.cookie, now);
                 if let Err(error) = checked {
                     if asked {
@@ -303,6 +317,10 @@ impl Desk {
                     continue;
                 }
             }
+            // Only here it takes a place that others could need. Nobody is locked out: whoever
+            // fails may only share this address with whoever does not.
+            let permit = self.gate.admit(source, true, now)?;
+            drop(seat);
             self.counters.agreements.fetch_add(1, Relaxed);
             let refused = Welcome::Refused(Refused::Key).to_bytes();
             let (responder, dh, _) = match Responder::read(&self.key, PROLOGUE, &hello.first) {
@@ -323,7 +341,7 @@ impl Desk {
             let psk: Kept = psk;
             let (second, established) = responder.answer(psk.secret(), &[], SERVER, CLIENT, now)?;
             send_frame(write, &Welcome::Second(second).to_bytes()).await?;
-            return Ok(Guest { name, kind, dh, established });
+            return Ok((Guest { name, kind, dh, established }, permit));
         }
     }
 
@@ -420,6 +438,17 @@ impl Desk {
             }
         };
         sender.send(&answer).await
+    }
+
+    /// Puts on record how many refusals were not written down: of spans that are over, or all.
+    fn settle(&self, all: bool) {
+        let now = self.clock().now();
+        let mut quiet = self.quiet.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let entry = if all { quiet.rest() } else { quiet.due(now) };
+        drop(quiet);
+        if let Some(entry) = entry {
+            self.authority.audit().record(entry);
+        }
     }
 
     fn refuse(&self, peer: SocketAddr, error: &Broken) {

@@ -9,10 +9,13 @@ use plantwin_adapter::{
 };
 use plantwin_authority::{
     AuthError,
-    pws::{AgentEvent, DeviceIdentity, DeviceKeys},
+    pws::{
+        AgentEvent, DeviceIdentity, DeviceKeys, Gateway, GatewayCert, GatewayCredential, Grant,
+        IssuerCert, PwsToken, Revoked, Step, TokenClaims,
+    },
 };
-use plantwin_model::DeviceId;
-use plantwin_seal::SigningKey;
+use plantwin_model::{Clock, DeviceId, Timestamp};
+use plantwin_seal::{DhKey, Secret, SigningKey};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -109,14 +112,18 @@ fn native(hub: Option<&str>) -> PlantSpec {
     checked.into_plant().unwrap()
 }
 
-fn request(plant: PlantSpec, wire: &Wire) -> FieldRequest {
-    let me = DeviceIdentity {
+fn who() -> DeviceIdentity {
+    DeviceIdentity {
         device: "cart1".into(),
         zone: "field".into(),
         keys: DeviceKeys::generate().unwrap(),
         root: SigningKey::generate().unwrap().verifying_key(),
         voucher: None,
-    };
+    }
+}
+
+fn request(plant: PlantSpec, wire: &Wire) -> FieldRequest {
+    let me = who();
     FieldRequest {
         plant: Arc::new(plant),
         registry: Registry::new().with(wire.clone()),
@@ -135,7 +142,7 @@ async fn a_device_by_itself_joins_the_plants_hub_says_that_it_waits_and_tells_wh
         let _ = tell.try_send((device.clone(), event));
     });
     let request = request(native(Some("127.0.0.1:1883")), &wire);
-    let field = Field::start_alone(request, report).await.unwrap();
+    let field = Field::start_alone(request, None, report).await.unwrap();
     assert_eq!(field.endpoints, [], "no server of its own");
     let (hub, ask) = wire.joined.lock().unwrap().clone().expect("it joined");
     assert_eq!(hub, "127.0.0.1:1883");
@@ -151,10 +158,79 @@ async fn a_device_by_itself_joins_the_plants_hub_says_that_it_waits_and_tells_wh
     assert!(matches!(event, AgentEvent::Refused(AuthError::Malformed(_))), "{event:?}");
 }
 
+/// A gateway and a grant for the cart, which somebody fetched by hand.
+fn granted(me: &DeviceIdentity, root: &SigningKey, now: Timestamp) -> (Arc<Gateway>, Grant) {
+    let hour = now.plus(Duration::from_hours(1));
+    let issuer = SigningKey::generate().unwrap();
+    let cert = IssuerCert::sign(root, issuer.verifying_key(), 1, now, hour).to_bytes();
+    let (dh, secret) = (DhKey::generate().unwrap(), Secret::random().unwrap());
+    let certificate = GatewayCert { gateway: "hall".into(), dh: dh.public(), not_after: hour };
+    let certificate = certificate.sign(&issuer, &cert).unwrap();
+    let public = me.keys.public();
+    let claims = TokenClaims {
+        token_id: [1; 16],
+        device: me.device.clone(),
+        zone: me.zone.clone(),
+        gateway: "hall".to_owned(),
+        cnf: public.cnf(),
+        caps: [0; 32],
+        policy_epoch: 1,
+        rev_epoch: 0,
+        issued: now,
+        expires: now.plus(Duration::from_mins(10)),
+    };
+    let token = PwsToken::issue(&issuer, &cert, claims).unwrap();
+    let grant = Grant::make(&token, &secret, &public.dh, &certificate).unwrap();
+    let credential = GatewayCredential { dh, certificate, secret };
+    let (known, audit) = (Revoked::default(), Arc::new(plantwin_model::NoAudit));
+    let gateway = Gateway::new(root.verifying_key(), credential, known, audit, now).unwrap();
+    (gateway, grant)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_came_by_hand_makes_a_session_without_asking_for_a_token() {
+    let wire = Wire { sent: mpsc::channel(4).0, joined: Arc::default() };
+    let root = SigningKey::generate().unwrap();
+    let mut me = who();
+    me.root = root.verifying_key();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
+    let (gateway, grant) = granted(&me, &root, clock.now());
+    let (tell, mut told) = mpsc::channel(4);
+    let report: Arc<Report> = Arc::new(move |_: &DeviceId, event| {
+        // The test waits for as many as there is room for.
+        let _ = tell.try_send(event);
+    });
+    let request = FieldRequest {
+        clock: Arc::clone(&clock),
+        identities: Arc::new(move |_, _| Ok(me.clone())),
+        ..request(native(Some("127.0.0.1:1883")), &wire)
+    };
+    let _field = Field::start_alone(request, Some(grant), report).await.unwrap();
+    let (_, ask) = wire.joined.lock().unwrap().clone().expect("it joined");
+    let (cart, zone) = ("cart1".into(), "field".into());
+    let (mut handshake, mut question) = gateway.begin(&cart, &zone, "", clock.now()).unwrap();
+    let patience = Duration::from_secs(20);
+    let session = loop {
+        let (reply, answer) = oneshot::channel();
+        ask.send(DeviceMessage::Exchange { request: question, reply }).await.unwrap();
+        let answer = tokio::time::timeout(patience, answer).await.unwrap().unwrap().unwrap();
+        question = match handshake.on_answer(&answer, clock.now()) {
+            Step::Send(bytes) => bytes,
+            Step::Up(session) => break session,
+            other => panic!("{other:?}"),
+        };
+    };
+    let first = tokio::time::timeout(patience, told.recv()).await.unwrap().unwrap();
+    assert!(matches!(first, AgentEvent::TokenTaken { .. }), "{first:?}");
+    let second = tokio::time::timeout(patience, told.recv()).await.unwrap().unwrap();
+    assert!(matches!(second, AgentEvent::SessionUp { gateway } if gateway == "hall"));
+    assert_ne!(session.number(), 0);
+}
+
 #[tokio::test]
 async fn a_device_by_itself_without_a_hub_says_so_and_starts_none() {
     let wire = Wire { sent: mpsc::channel(4).0, joined: Arc::default() };
-    let alone = Field::start_alone(request(native(None), &wire), Arc::new(|_: &_, _| {}));
+    let alone = Field::start_alone(request(native(None), &wire), None, Arc::new(|_: &_, _| {}));
     let Err(error) = alone.await else { panic!("it has no hub") };
     assert!(matches!(error, FieldError::NoHub(_)), "{error}");
     assert!(wire.joined.lock().unwrap().is_none());

@@ -15,6 +15,9 @@ mod log;
 mod run;
 
 #[cfg(test)]
+pub(crate) use run::grant;
+
+#[cfg(test)]
 mod tests;
 
 pub(crate) fn run(command: &DeviceCommand) -> Result<Code, Failure> {

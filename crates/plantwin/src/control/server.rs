@@ -10,12 +10,12 @@ use std::{
 };
 
 use plantwin_authority::{
-    policy::{Principal, Question as Doubt},
+    policy::{Explanation, Principal, Question as Doubt},
     registry::{Actor, AuthorityOp},
     service::AuthorityPort,
 };
 use plantwin_model::{Action, CommandKey, Outcome, PlantSpec, PlantView, Request, Role};
-use plantwin_runtime::{FrontDesk, RunningPlant};
+use plantwin_runtime::{Deed, FrontDesk, NotTaken, RunningPlant};
 use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -174,12 +174,9 @@ async fn client(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
         }
         Ask::Tap { twin } => tap(&mut write, desk, &who, &twin).await,
         Ask::Attach => attach(&mut write, desk, &who).await,
-        Ask::CanI { who, action, what, value, at } => {
+        Ask::CanI { who: whom, action, what, value, at } => {
             let at = at.unwrap_or_else(|| desk.front.now());
-            let answer = match desk.front.explain(&Doubt { who, action, what, value, at }) {
-                Ok(explanation) => Say::Explained { explanation },
-                Err(text) => Say::Error { text },
-            };
+            let answer = desk.explain(&who, &Doubt { who: whom, action, what, value, at });
             say(&mut write, &answer).await
         }
         Ask::ReloadPolicy => {
@@ -225,6 +222,44 @@ impl Desk {
         })
     }
 
+    /// Rules hold the names of users and devices. So the owner and users who may see something of
+    /// the plant are told of everybody, with the rule; others of themselves, and yes or no alone.
+    fn explain(&self, who: &Visitor, doubt: &Doubt) -> Say {
+        let view = Arc::clone(&self.view.borrow());
+        let principal = match who {
+            Visitor::Owner => None,
+            Visitor::Known(known) => {
+                let sees =
+                    known.user_name().is_some() && Sight::of(&self.front, who, &view).is_ok();
+                (!sees).then_some(known)
+            }
+        };
+        let explained = self.front.explain(doubt);
+        let Some(principal) = principal else {
+            return match explained {
+                Ok(explanation) => Say::Explained { explanation },
+                Err(text) => Say::Error { text },
+            };
+        };
+        let role = self.front.policy().role_of(principal).word();
+        let asked = doubt.who.strip_prefix("user:").unwrap_or(&doubt.who);
+        if doubt.who != role && principal.user_name() != Some(asked) {
+            let name = principal.user_name().unwrap_or(role);
+            let text = format!("you may ask about yourself alone, as {name}");
+            return Say::Refused { text };
+        }
+        // What does not exist gets the same answer as what they may not.
+        let (allowed, second_person) =
+            explained.map_or((false, false), |e| (e.allowed, e.second_person));
+        let answer = match (allowed, second_person) {
+            (true, true) => "yes, if a second person asks for the same",
+            (true, false) => "yes",
+            _ => "no",
+        };
+        let text = format!("{answer}: {} {} {}", doubt.who, doubt.action, doubt.what);
+        Say::Explained { explanation: Explanation { allowed, second_person, rule: None, text } }
+    }
+
     /// What may be asked of the authority is for the policy to say, and for the authority once
     /// more: of people, never of gateways.
     async fn authority(&self, who: &Principal, op: AuthorityOp) -> Say {
@@ -232,7 +267,10 @@ impl Desk {
             return Say::Refused { text: "it is for gateways alone".to_owned() };
         };
         let action = if needs < Role::Security { Action::Configure } else { Action::Admin };
-        if let Err(text) = self.front.may(who, action, needs, "ask the authority") {
+        let (kind, object, _) = op.account();
+        let (text, only_looks) = (op.errand(), op.only_looks());
+        let deed = Deed { action, least: needs, kind, object, text, only_looks };
+        if let Err(text) = self.front.may(who, &deed) {
             return Say::Refused { text };
         }
         let name = who.to_string();
@@ -257,12 +295,15 @@ impl Desk {
         // A large file takes its time, and others are served meanwhile.
         let (front, who) = (self.front.clone(), who.clone());
         let taken = tokio::task::spawn_blocking(move || {
-            let file = reread().inspect_err(|reason| front.reload_failed(&who, reason))?;
+            let file = reread()
+                .inspect_err(|reason| front.reload_failed(&who, reason))
+                .map_err(NotTaken::Unfit)?;
             front.reload(&who, &file)
         });
         let reloaded = match taken.await {
             Ok(Ok(reloaded)) => reloaded,
-            Ok(Err(text)) => return Say::Error { text },
+            Ok(Err(NotTaken::Refused(text))) => return Say::Refused { text },
+            Ok(Err(NotTaken::Unfit(text))) => return Say::Error { text },
             Err(error) => return Say::Error { text: error.to_string() },
         };
         if let Err(error) = self.admit() {
@@ -336,3 +377,7 @@ async fn say(write: &mut OwnedWriteHalf, what: &impl Serialize) -> std::io::Resu
         .await
         .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

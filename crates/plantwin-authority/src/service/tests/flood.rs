@@ -80,6 +80,92 @@ async fn a_connection_that_says_nothing_or_little_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_from_its_own_address_keeps_no_gateway_away() {
+    let authority = in_memory();
+    let pass = credential(&authority, GATEWAY, ClientKind::Gateway);
+    let limits = Limits { handshake: PATIENCE, ..Limits::default() };
+    let address = "127.0.0.1:0".parse().unwrap();
+    let server = Server::start_with(authority, address, limits).await.unwrap();
+    // Without the authority's key, and with it.
+    let hello = |first| frame(&Hello::new(&pass.authority, [0; 32], first).to_bytes());
+    let mut garbage = vec![frame(&[9]); 20];
+    garbage.extend(vec![hello(vec![7; 96]); 6]);
+    let stranger = DhKey::generate().unwrap();
+    for _ in 0..2 {
+        let (_, first) = plantwin_seal::noise::Initiator::start(
+            &stranger,
+            &pass.authority,
+            PROLOGUE,
+            &pass.psk,
+            &[],
+        )
+        .unwrap();
+        garbage.push(hello(first));
+    }
+    for bytes in &garbage {
+        let mut stream = from(1, server.local_addr()).await;
+        stream.write_all(bytes).await.unwrap();
+        let _ = stream.shutdown().await;
+        rest(&mut stream).await;
+    }
+    // From the very same address, and at once.
+    let (_, first) =
+        plantwin_seal::noise::Initiator::start(&pass.dh, &pass.authority, PROLOGUE, &pass.psk, &[])
+            .unwrap();
+    let mut gateway = from(1, server.local_addr()).await;
+    gateway.write_all(&hello(first)).await.unwrap();
+    gateway.shutdown().await.unwrap();
+    let said = rest(&mut gateway).await;
+    assert!(said.len() > 4, "it was turned away without a word");
+    assert!(matches!(Welcome::from_bytes(&said[4..]), Ok(Welcome::Second(s)) if s.len() == 48));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_beyond_their_bound_turn_each_other_out_and_no_gateway() {
+    let authority = in_memory();
+    let me = enrolled(&authority, "tank1");
+    let pass = credential(&authority, GATEWAY, ClientKind::Gateway);
+    // Too long to be waited for: who goes was turned out.
+    let handshake = Duration::from_mins(10);
+    let limits = Limits { handshake, silent: 6, silent_each: 3, ..Limits::default() };
+    let address = "127.0.0.1:0".parse().unwrap();
+    let server = Server::start_with(authority, address, limits).await.unwrap();
+    let to = server.local_addr();
+    let mut held = Vec::new();
+    for host in 1..=9 {
+        held.push(from(host, to).await);
+        until(|| server.counts().half_open == u64::from(host).min(6)).await;
+    }
+    for stream in &mut held[..3] {
+        assert!(rest(stream).await.is_empty());
+    }
+    // From the gateway's own address as well.
+    for _ in 0..9 {
+        held.push(TcpStream::connect(to).await.unwrap());
+    }
+    let remote = remote(to, &pass);
+    up(&remote).await;
+    token(&remote, &me).await.unwrap();
+    let counts = server.counts();
+    assert!(counts.half_open <= 6 && counts.cookies == 0, "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_that_were_not_written_down_are_counted_when_the_service_ends() {
+    let book = Arc::new(Book::default());
+    let authority = Embedded::in_memory(clock(), Arc::clone(&book) as _).unwrap();
+    let server = service(&authority).await;
+    for _ in 0..60 {
+        let mut stream = from(1, server.local_addr()).await;
+        stream.write_all(&frame(&[9])).await.unwrap();
+        rest(&mut stream).await;
+    }
+    until(|| server.counts().refused == 60).await;
+    drop(server);
+    assert!(book.has("further refusals were not written down"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replayed_hello_gives_no_channel() {
     let authority = in_memory();
     let pass = credential(&authority, GATEWAY, ClientKind::Gateway);

@@ -59,6 +59,7 @@ pub(super) struct Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        self.authority.settle();
         if let Err(error) = self.trail.close() {
             eprintln!("plantwin: failed to {error}");
         }
@@ -106,7 +107,16 @@ impl Desk {
                     _ => Err(super::nonsense()),
                 }
             }
-            Self::Folder(folder) => folder.authority.apply(&op, &clerk()).map_err(failure),
+            Self::Folder(folder) => {
+                let answer = folder.authority.apply(&op, &clerk());
+                // Before anything is said of it: whoever listens may hang up, which ends this
+                // process at once, and what was done must be on record by then. What was done
+                // stays done, so a trail that cannot be written is told and changes no answer.
+                if let Err(error) = folder.trail.flush() {
+                    eprintln!("plantwin: failed to {error}");
+                }
+                answer.map_err(failure)
+            }
             Self::Network(network) => {
                 let (remote, runtime) = &**network;
                 runtime.block_on(remote.op(op, Actor::Plant)).map_err(failure)

@@ -1,17 +1,26 @@
 //! What people and programs read, and the whole way in a folder.
 
-use std::{fs, path::Path};
+use std::{fs, ops::ControlFlow, path::Path, time::Duration};
 
 use clap::Parser as _;
+use plantwin_adapter::SystemClock;
 use plantwin_authority::{
     pws::{DeviceIdentity, DeviceKeys, EnrolRequest, Grant},
     registry::{AuthorityOp as Op, AuthorityReply as Reply, VoucherCode},
 };
+use plantwin_model::{AuditEntry, AuditKind, AuditResult, AuditSink as _, Clock as _};
 use plantwin_seal::VerifyingKey;
+use plantwin_store::{
+    KeySource,
+    audit::{self, AuditReader, Shown},
+};
 use serde_json::Value;
 
 use super::{args::AuthorityCommand, *};
-use crate::cli::{Cli, Command};
+use crate::{
+    cli::{Cli, Command},
+    commands::device,
+};
 
 /// The command that these words are.
 fn parsed(words: &[&str]) -> AuthorityCommand {
@@ -84,6 +93,19 @@ fn an_authority_is_made_and_a_device_goes_all_the_way_in_its_folder() {
     done(&["issue", "tank1", "--gateway", "hall1", "--out", text(&out), "--data", data]);
     let grant: Grant = serde_json::from_slice(&fs::read(&out).expect("a grant")).expect("JSON");
     assert!(!grant.token.is_empty());
+    let now = SystemClock::new(1.0).now();
+    assert_eq!(device::grant(&out, &me, now).map_err(|f| f.error).expect("a grant"), grant);
+    // Not by the same device with other keys, not later, and nothing else is a grant.
+    for (path, me, now, says) in [
+        (&out, &identity(root_key), now, "other keys"),
+        (&out, &me, now.plus(Duration::from_hours(1)), "expire"),
+        (&request, &me, now, "no grant"),
+    ] {
+        let failure = device::grant(path, me, now).expect_err(says);
+        assert_eq!(failure.code, Code::Config);
+        let told = format!("{:#}", failure.error);
+        assert!(told.contains("plantwin authority issue"), "{says}: {told}");
+    }
     done(&["rotate", "--root", text(&root), "--data", data]);
     done(&["revoke", "tank1", "--reason", "stolen", "--data", data]);
     let now = listed(data);
@@ -123,6 +145,39 @@ fn a_root_key_that_lies_in_the_folder_is_taken_out_and_then_signs_from_elsewhere
     assert_eq!((&now["issuer"]["serial"], &now["revocations"]["keys"]), (&3.into(), &2.into()));
     let (_, told) = refused(&["rotate", "--export-root", text(&root), "--data", data]);
     assert!(told.contains("does not lie here"), "{told}");
+}
+
+#[test]
+fn what_was_done_in_a_folder_is_on_record_before_anything_is_said_of_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let root = folder.path().join("root.key");
+    done(&["init", text(&data), "--root", text(&root)]);
+    let key = audit::audit_key(&data, &KeySource::Plain).expect("it reads").expect("a key");
+    with_desk(text(&data), |desk| {
+        let Desk::Folder(folder) = &*desk else { panic!("the folder") };
+        // So much is before it that it could not be on the disk by chance.
+        for place in 0..10_000 {
+            folder.trail.record(AuditEntry {
+                kind: AuditKind::System,
+                actor: "plantwin".to_owned(),
+                object: place.to_string(),
+                result: AuditResult::Done,
+                detail: String::new(),
+            });
+        }
+        let op = Op::Invite { device: "tank1".into(), zone: "field".into(), valid: None };
+        desk.ask(op).expect("a voucher");
+        // The desk is open, as it is when whoever reads the answer hangs up.
+        let mut told = false;
+        AuditReader::new(&audit::folder(&data), &key, 0)
+            .read(&mut |shown| {
+                told |= matches!(shown, Shown::Entry { entry, .. } if entry.object == "tank1");
+                ControlFlow::Continue(())
+            })
+            .expect("it reads");
+        assert!(told);
+    });
 }
 
 #[test]

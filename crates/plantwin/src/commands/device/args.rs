@@ -30,14 +30,17 @@ another authority.")]
   plantwin device run line1.toml --device tank1 --dir tank1
   plantwin device run line1.toml --device tank1 --dir tank1 --path coap --listen 0.0.0.0:5683
   plantwin device run line1.toml --device tank1 --dir tank1 --path mqtt --hub broker.lan:1883
+  plantwin authority issue tank1 --gateway hall1 --out tank1.grant     at the plant, by hand
+  plantwin device run line1.toml --device tank1 --dir tank1 --grant tank1.grant
 
 The plant runs the same file with `mode = \"physical\"` and `identity = \"native\"` on that device.
 The model of the device's type plays it here, in real time. It speaks in sealed envelopes only. What
 becomes of its enrolment, token and session is written to stdout, a line each. A device that is not
-enrolled yet waits until it is.
+enrolled yet waits until it is. With --grant its first session needs nobody to fetch a token; the
+grant is good for five minutes and for the gateway that it names.
 
 Exit codes: 0 stopped by --for, SIGTERM or Ctrl-C, 64 wrong usage, 69 the address or key file cannot
-be used, 77 wrong passphrase, 78 the plant file and the keys do not fit.")]
+be used, 77 wrong passphrase, 78 the plant file, the keys and the grant do not fit.")]
     Run(RunArgs),
 }
 
@@ -100,6 +103,9 @@ pub(crate) struct RunArgs {
     /// File of mode 0600 with the passphrase of the key file; asked for if it needs one
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// A grant that was fetched by hand, as `plantwin authority issue --out FILE` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) grant: Option<PathBuf>,
     /// Variant to apply instead of the file's own choice
     #[arg(long, value_name = "NAME")]
     pub(crate) variant: Option<String>,

@@ -4,6 +4,9 @@
 //! they agree at that speed only. Absent: the protocol's two ends (`plantwin-field` and adapters).
 
 use std::{
+    fs::File,
+    io::Read as _,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -12,9 +15,9 @@ use std::{
 };
 
 use plantwin_adapter::{LinkError, Registry, SystemClock};
-use plantwin_authority::pws::DeviceIdentity;
+use plantwin_authority::pws::{Agent, DeviceIdentity, Grant};
 use plantwin_field::{Field, FieldError, FieldRequest, KeyFile};
-use plantwin_model::{Clock, DeviceId, DeviceIx, PlantSpec};
+use plantwin_model::{Clock, DeviceId, DeviceIx, PlantSpec, Timestamp};
 
 use super::{
     super::{console, keys, read},
@@ -33,6 +36,8 @@ use crate::{
 const THREADS: usize = 2;
 /// Time between looks at the stop flag.
 const LOOK: Duration = Duration::from_millis(50);
+/// Longest grant that is read, in bytes.
+const GRANT_LIMIT: u64 = 16 * 1024;
 /// Pause before a broker that is away is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -51,8 +56,9 @@ pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
     let (key, me) = identity(args, &plant, ix)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
     let fingerprint = me.keys.public().fingerprint();
-    let log = Log::new(me.device.clone(), fingerprint, key, Arc::clone(&clock));
-    let device = Device { plant: Arc::new(plant), registry, me, clock, log: Arc::new(log), stop };
+    let grant = args.grant.as_deref().map(|path| grant(path, &me, clock.now())).transpose()?;
+    let log = Arc::new(Log::new(me.device.clone(), fingerprint, key, Arc::clone(&clock)));
+    let device = Device { plant: Arc::new(plant), registry, me, grant, clock, log, stop };
     let end = args.lasts.map(|lasts| device.clock.now().plus(lasts));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
@@ -134,10 +140,31 @@ fn identity(
     Ok((key, me))
 }
 
+/// A grant that was fetched by hand, if it is one for these keys now.
+pub(crate) fn grant(path: &Path, me: &DeviceIdentity, now: Timestamp) -> Result<Grant, Failure> {
+    let shown = path.display();
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(GRANT_LIMIT).read_to_string(&mut text))
+        .map_err(|e| Code::Unavailable.failure(format!("cannot read the grant {shown}: {e}")))?;
+    let hint = "`plantwin authority issue DEVICE --gateway NAME --out FILE` makes one";
+    let grant: Grant = serde_json::from_str(&text)
+        .map_err(|_| Code::Config.failure(format!("{shown} is no grant; {hint}")))?;
+    // Tried here, where somebody is told; the device takes it when it starts.
+    Agent::new(me.clone()).take(&grant, now).map_err(|error| {
+        Code::Config.failure(format!(
+            "the grant {shown} is of no use here: failed to {error}; it is for one device with its \
+             keys and for ten minutes, and {hint}"
+        ))
+    })?;
+    Ok(grant)
+}
+
 struct Device {
     plant: Arc<PlantSpec>,
     registry: Registry,
     me: DeviceIdentity,
+    grant: Option<Grant>,
     clock: Arc<dyn Clock>,
     log: Arc<Log>,
     stop: Arc<AtomicBool>,
@@ -150,6 +177,7 @@ impl Device {
             let log = Arc::clone(&self.log);
             let started = Field::start_alone(
                 self.request(),
+                self.grant.clone(),
                 Arc::new(move |_: &DeviceId, event| log.event(event)),
             );
             match started.await {
