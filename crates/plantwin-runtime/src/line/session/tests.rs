@@ -33,6 +33,7 @@ range = [0, 100]
 unit = "1"
 range = [0, 1]
 access = "rw"
+safe = 0
 [device.d]
 type = "gauge"
 zone = "field"
@@ -334,6 +335,28 @@ async fn a_command_that_somebody_held_back_is_refused_by_the_device() {
     let refused = NativeAnswer::Refused("it came too late".to_owned());
     assert_eq!(ask(&bench, late).await, refused);
     assert_eq!(*held(&bench.device.written), [(PointIx(1), 0.0)]);
+}
+
+#[tokio::test]
+async fn a_device_takes_no_value_for_safe_but_its_own() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let keys = bench.session.keys().unwrap().expect("sealed");
+    let layout = bench.session.layout();
+    let ask = async |bench: &Bench, writes: &[(PointIx, f64)]| {
+        let request = sealed(&keys, Purpose::Safety, layout, writes.to_vec(), &*bench.clock);
+        let (number, bytes) = request.unwrap();
+        let answer = bench.connection.control.exchange(bytes).await.unwrap();
+        opened(&keys, number, &answer, bench.clock.now()).unwrap()
+    };
+    let (level, valve) = (PointIx(0), PointIx(1));
+    for writes in [&[(valve, 0.9)][..], &[(valve, 0.0), (level, 0.0)], &[(PointIx(9), 0.0)]] {
+        let answer = ask(&bench, writes).await;
+        assert!(matches!(answer, NativeAnswer::Refused(_)), "{writes:?}: {answer:?}");
+    }
+    assert!(held(&bench.device.written).is_empty(), "all or nothing");
+    assert_eq!(ask(&bench, &[(valve, 0.0)]).await, NativeAnswer::Done);
+    assert_eq!(*held(&bench.device.written), [(valve, 0.0)]);
 }
 
 #[tokio::test]
