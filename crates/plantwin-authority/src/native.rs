@@ -55,7 +55,8 @@ pub enum NativeRequest {
         /// Points and values.
         writes: Vec<(PointIx, f64)>,
     },
-    /// Write these points whenever this comes: they are the device's safe state.
+    /// Write these points whenever this comes, all or none: they are the safe state that the device
+    /// itself declares, and it refuses any other value.
     MakeSafe {
         /// As above.
         layout: [u8; 8],

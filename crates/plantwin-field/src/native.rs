@@ -160,25 +160,52 @@ impl NativeDevice {
     /// What is to be written, if that may be carried out now.
     fn asked(&self, payload: &[u8], ticket: &Ticket) -> Result<Vec<(PointIx, f64)>, String> {
         let refuse = |why: &str| Err(why.to_owned());
-        let request = native::from_bytes(payload);
-        let (theirs, writes) = match request {
-            None => return refuse("no request that is known here"),
-            Some(_) if ticket.is_overtaken() => return refuse("a later request came before it"),
-            Some(NativeRequest::Write { until, .. }) if ticket.age() > until => {
-                return refuse("it came too late");
-            }
-            Some(NativeRequest::Write { .. }) if !ticket.allows_commands() => {
-                return refuse("the session's token is over, and good for reading alone");
-            }
-            Some(
-                NativeRequest::Write { layout, writes, .. }
-                | NativeRequest::MakeSafe { layout, writes },
-            ) => (layout, writes),
+        let Some(request) = native::from_bytes(payload) else {
+            return refuse("no request that is known here");
         };
-        if theirs != self.layout {
+        if ticket.is_overtaken() {
+            return refuse("a later request came before it");
+        }
+        let (NativeRequest::Write { layout, .. } | NativeRequest::MakeSafe { layout, .. }) =
+            &request;
+        if *layout != self.layout {
             return refuse("the plant's twin type has other points or units than this device");
         }
-        Ok(writes)
+        match request {
+            NativeRequest::Write { until, .. } if ticket.age() > until => {
+                refuse("it came too late")
+            }
+            NativeRequest::Write { .. } if !ticket.allows_commands() => {
+                refuse("the session's token is over, and good for reading alone")
+            }
+            NativeRequest::Write { writes, .. } => Ok(writes),
+            // Neither the token's end nor its own age keeps this one back, so that nothing but what
+            // the device itself declares may come in by it.
+            NativeRequest::MakeSafe { writes, .. } => match self.unsafe_one(&writes) {
+                Some(why) => Err(why),
+                None => Ok(writes),
+            },
+        }
+    }
+
+    /// Why these are not the device's own safe state, if they are not.
+    fn unsafe_one(&self, writes: &[(PointIx, f64)]) -> Option<String> {
+        writes.iter().find_map(|&(point, value)| {
+            let Some(spec) = self.points.get(point.index()) else {
+                return Some("no such point".to_owned());
+            };
+            let (name, unit) = (&spec.name, &spec.unit);
+            match spec.safe {
+                Some(safe) if safe.to_bits() == value.to_bits() => None,
+                Some(safe) => Some(format!(
+                    "{value} {unit} is not the safe value of {name}, which is {safe} {unit} here: \
+                     give the plant and the device the same type"
+                )),
+                None => Some(format!(
+                    "{name} has no safe value here: give the plant and the device the same type"
+                )),
+            }
+        })
     }
 
     /// Seals a measurement: [`Self::frame`] and [`Self::seal_frame`].

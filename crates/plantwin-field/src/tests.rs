@@ -1,6 +1,7 @@
 //! The field without sockets: pace, scenario, sensors and setpoints.
 
 mod alone;
+mod safe;
 
 use std::{
     sync::{Arc, mpsc::sync_channel},

@@ -6,7 +6,8 @@
 //! checks all that, so that a revocation is effective at once.
 //!
 //! **Renewal without a gap**: a new session takes over the old one ([`GatewaySession::replaces`]),
-//! whose telemetry still opens for [`OVERLAP`]; the header of an envelope names its session.
+//! whose telemetry still opens for [`OVERLAP`]; the header of an envelope names its session. What
+//! was asked in the old one and is not answered yet still holds it, so it is shared, not handed over.
 //! Absent: which commands are allowed (the policy decides), queues, audit.
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 };
 
 use plantwin_model::{DeviceId, Timestamp};
-use plantwin_seal::{Lane, SealError, Sealed, Session};
+use plantwin_seal::{Lane, Opener, SealError, Sealed, Sealer, Session};
 
 use super::{
     Revoked, TokenClaims,
@@ -111,9 +112,11 @@ pub struct GatewaySession {
     claims: TokenClaims,
     started: Timestamp,
     grace: bool,
-    session: Session,
+    /// None once nothing more may be asked in it.
+    sealer: Option<Sealer>,
+    opener: Opener,
     revoked: Revoked,
-    previous: Option<(Box<GatewaySession>, Timestamp)>,
+    previous: Option<(Arc<Mutex<GatewaySession>>, Timestamp)>,
     /// The newest request for safety's sake.
     last_word: Option<u64>,
     entered: Entered,
@@ -133,7 +136,8 @@ impl GatewaySession {
             claims,
             started: now,
             grace,
-            session,
+            sealer: Some(session.sealer),
+            opener: session.opener,
             revoked,
             previous: None,
             last_word: None,
@@ -210,13 +214,23 @@ impl GatewaySession {
     ///
     /// # Errors
     /// [`AuthError::WrongDevice`].
-    pub fn replaces(&mut self, mut old: Self, now: Timestamp) -> Result<(), AuthError> {
-        if old.claims.device != self.claims.device {
-            return Err(AuthError::WrongDevice(old.claims.device.clone()));
+    pub fn replaces(&mut self, old: &Arc<Mutex<Self>>, now: Timestamp) -> Result<(), AuthError> {
+        let mut before = lock(old);
+        if before.claims.device != self.claims.device {
+            return Err(AuthError::WrongDevice(before.claims.device.clone()));
         }
-        old.previous = None;
-        self.previous = Some((Box::new(old), now.plus(OVERLAP)));
+        before.previous = None;
+        self.previous = Some((Arc::clone(old), now.plus(OVERLAP)));
         Ok(())
+    }
+
+    /// Forgets the keys that requests are sealed with, also those of the session before it. What
+    /// the device says still opens until the session's end.
+    pub fn ask_no_more(&mut self) {
+        self.sealer = None;
+        if let Some((old, _)) = &self.previous {
+            lock(old).sealer = None;
+        }
     }
 
     /// A request to send to the device, and its number for [`Self::open_answer`]. The device knows
@@ -224,8 +238,8 @@ impl GatewaySession {
     /// it may be. A device whose key was revoked is still told to be safe, and nothing else.
     ///
     /// # Errors
-    /// As [`Self::check`]; [`AuthError::GraceOnly`]; [`AuthError::TooLong`] for more than one
-    /// exchange carries.
+    /// As [`Self::check`]; [`AuthError::GraceOnly`]; [`AuthError::NoSession`] after
+    /// [`Self::ask_no_more`]; [`AuthError::TooLong`] for more than one exchange carries.
     pub fn seal_request(
         &mut self,
         purpose: Purpose,
@@ -241,7 +255,7 @@ impl GatewaySession {
         if purpose == Purpose::Command && now >= self.claims.expires {
             return Err(AuthError::GraceOnly);
         }
-        let sealer = &mut self.session.sealer;
+        let sealer = self.sealer.as_mut().ok_or(AuthError::NoSession)?;
         let sealed = sealer.seal_bytes(REQUEST, payload, Lane::Command, None, now)?;
         let number = sealed.header().sequence;
         if safety {
@@ -273,7 +287,7 @@ impl GatewaySession {
             _ => return Err(AuthError::Unexpected),
         };
         let sealed = Sealed::<[u8]>::from_bytes(envelope)?;
-        let plain = self.session.opener.open_bytes(ANSWER, sealed, now)?;
+        let plain = self.opener.open_bytes(ANSWER, sealed, now)?;
         let (answered, payload) =
             plain.split_first_chunk().ok_or(AuthError::Malformed("an answer without a number"))?;
         if u64::from_le_bytes(*answered) != number {
@@ -292,18 +306,40 @@ impl GatewaySession {
         envelope: &[u8],
         now: Timestamp,
     ) -> Result<Telemetry, AuthError> {
-        self.check(now)?;
+        self.open(envelope, now, Self::check)
+    }
+
+    /// The same of a device that is not believed any more, also of one whose key was revoked: for
+    /// whoever wants to know what it says, and uses none of it.
+    ///
+    /// # Errors
+    /// [`AuthError::SessionOver`]; [`AuthError::Seal`] as [`Self::open_telemetry`].
+    pub fn open_unbelieved(
+        &mut self,
+        envelope: &[u8],
+        now: Timestamp,
+    ) -> Result<Telemetry, AuthError> {
+        self.open(envelope, now, Self::check_time)
+    }
+
+    fn open(
+        &mut self,
+        envelope: &[u8],
+        now: Timestamp,
+        check: fn(&mut Self, Timestamp) -> Result<(), AuthError>,
+    ) -> Result<Telemetry, AuthError> {
+        check(self, now)?;
         let sealed = Sealed::<[u8]>::from_bytes(envelope.to_vec())?;
         let header = *sealed.header();
         if header.session != self.number() {
-            return match &mut self.previous {
-                Some((old, _)) if old.number() == header.session => {
-                    old.open_telemetry(envelope, now)
-                }
-                _ => Err(SealError::Session.into()),
-            };
+            let (old, _) = self.previous.as_ref().ok_or(SealError::Session)?;
+            let mut old = lock(old);
+            if old.number() != header.session {
+                return Err(SealError::Session.into());
+            }
+            return old.open(envelope, now, check);
         }
-        let payload = self.session.opener.open_bytes(TELEMETRY, sealed, now)?;
+        let payload = self.opener.open_bytes(TELEMETRY, sealed, now)?;
         Ok(Telemetry { lane: header.lane, sequence: header.sequence, payload })
     }
 }
@@ -317,6 +353,11 @@ impl fmt::Debug for GatewaySession {
             .field("grace", &self.grace)
             .finish_non_exhaustive()
     }
+}
+
+fn lock(session: &Mutex<GatewaySession>) -> MutexGuard<'_, GatewaySession> {
+    // Nothing that runs under the lock can leave the counters half moved.
+    session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The number in front of an answer: that of the request.

@@ -2,7 +2,10 @@
 //! begins anew in time, opens what the device sealed and seals what is asked of it.
 //!
 //! The keys live here and nowhere else, and die with the connection: after any restart there is a
-//! new handshake. What is evidence against the device is told to the twin, which judges it.
+//! new handshake. What is evidence against the device is told to the twin, which judges it. Of a
+//! confined device what opens its envelopes is kept until the session's end, so that what it says
+//! reaches the twin, which marks it; what could ask it for anything is not. Whatever an envelope
+//! held that nobody opened is counted.
 //! Absent: carrying bytes (adapters), the handshake itself (`plantwin_authority::pws`).
 
 mod evidence;
@@ -25,7 +28,7 @@ use plantwin_authority::{
 };
 use plantwin_field::NativeDevice;
 use plantwin_model::{Clock, DeviceId, DeviceSpec, Identity, PointIx, Timestamp, TwinType, ZoneId};
-use plantwin_seal::OriginDigest;
+use plantwin_seal::{OriginDigest, SealError};
 use plantwin_twin::SessionMail;
 use tokio::time::Instant;
 
@@ -85,6 +88,9 @@ pub(super) struct DeviceSession {
     keys: Option<Keys>,
     /// Keys that were revoked: good for telling the device to be safe, until it proves itself anew.
     last_word: Option<Keys>,
+    /// What the confined device's envelopes open with; for nothing else once it was told to be
+    /// safe.
+    ear: Option<Keys>,
     /// Hash of the keys that the device proved.
     cnf: Option<[u8; 32]>,
     proof: Option<Proof>,
@@ -96,7 +102,7 @@ pub(super) struct DeviceSession {
     early: VecDeque<Early>,
     /// Receipts of envelopes that nobody will open any more.
     lost: Vec<u64>,
-    /// Envelopes that were let go unopened, not counted yet.
+    /// Envelopes whose values nobody took and nobody will, not told yet.
     shed: u64,
     pub(super) evidence: Evidence,
     confined: bool,
@@ -120,6 +126,7 @@ impl DeviceSession {
             layout: native::layout(&device.kind.points),
             keys: None,
             last_word: None,
+            ear: None,
             cnf: None,
             proof: None,
             waiting: 0,
@@ -176,22 +183,33 @@ impl DeviceSession {
     /// The connection is gone, and the keys with it.
     pub(super) fn end(&mut self) {
         (self.keys, self.cnf, self.proof, self.ask_at) = (None, None, None, None);
-        self.last_word = None;
+        (self.last_word, self.ear) = (None, None);
         self.waiting = 0;
-        self.early.clear();
+        // Those with a receipt come again, to whoever takes them then.
+        self.shed += self.early.drain(..).filter(|early| early.receipt.is_none()).count() as u64;
         self.lost.clear();
     }
 
-    /// The device is confined, or free again.
+    /// The device is confined, or free again. Until [`Self::ask_no_more`] the keys are good for
+    /// the request about safety that is under way.
     pub(super) fn confine(&mut self, confined: bool, connection: Option<&Connection>) {
         self.confined = confined;
         self.give_up_early();
         let lost = self.take_lost();
+        let ear = self.keys.take().or(self.last_word.take()).or(self.ear.take());
         self.end();
         self.lost = lost;
+        self.ear = ear.filter(|_| confined && self.is_sealed());
         self.evidence = Evidence::default();
         if let (false, Some(connection)) = (confined, connection) {
             self.ask(connection);
+        }
+    }
+
+    /// The confined device was told to be safe, or cannot be: what asks it for anything is dropped.
+    pub(super) fn ask_no_more(&self) {
+        if let Some(ear) = &self.ear {
+            lock(ear).ask_no_more();
         }
     }
 
@@ -240,12 +258,11 @@ impl DeviceSession {
         Some(match result {
             Ok(mut session) => {
                 let expires = session.expires();
-                // What is on its way under the keys before these still opens for a while.
-                let before = self.keys.take().and_then(Arc::into_inner);
-                if let Some(old) = before {
-                    let old = old.into_inner().unwrap_or_else(PoisonError::into_inner);
+                // What is on its way under the keys before these still opens for a while, also
+                // while a request that is under way holds them.
+                if let Some(old) = self.keys.take() {
                     // Both are of this device: we asked it.
-                    let _ = session.replaces(old, now);
+                    let _ = session.replaces(&old, now);
                 }
                 self.cnf = Some(session.claims().cnf);
                 self.keys = Some(Arc::new(Mutex::new(*session)));
@@ -281,7 +298,7 @@ impl DeviceSession {
         std::mem::take(&mut self.lost)
     }
 
-    /// How many envelopes were let go unopened since this was asked last.
+    /// How many envelopes were let go, their values untaken, since this was asked last.
     pub(super) fn take_shed(&mut self) -> u64 {
         std::mem::take(&mut self.shed)
     }
@@ -306,24 +323,38 @@ impl DeviceSession {
             self.early.push_back(envelope);
             return Unsealed::Waits;
         }
-        self.open_now(&envelope, now).map_or(Unsealed::Never, Unsealed::Opened)
-    }
-
-    fn open_now(&mut self, envelope: &Early, now: Timestamp) -> Option<OpenedFrame> {
-        let keys = self.keys.as_ref()?;
-        let opened = lock(keys).open_telemetry(&envelope.envelope, now);
-        let bytes = match opened {
-            Ok(telemetry) => telemetry.payload,
+        match self.unseal(&envelope.envelope, now) {
+            Ok(bytes) => {
+                let opened = self.read(&bytes, envelope.received);
+                self.shed += u64::from(opened.is_none());
+                opened.map_or(Unsealed::Never, Unsealed::Opened)
+            }
             Err(error) => {
                 tracing::debug!(device = %self.device, "failed to open an envelope: {error}");
+                // What was opened before is lost to nobody.
+                self.shed += u64::from(!matches!(error, AuthError::Seal(SealError::Replay(_))));
                 if is_forgery(&error) {
                     self.evidence.forged(now);
                 }
-                return None;
+                Unsealed::Never
             }
+        }
+    }
+
+    /// With the keys of the session, or, of a confined device, with what is left of them.
+    fn unseal(&self, envelope: &[u8], now: Timestamp) -> Result<Vec<u8>, AuthError> {
+        let opened = match (&self.keys, &self.ear) {
+            (Some(keys), _) => lock(keys).open_telemetry(envelope, now),
+            (None, Some(ear)) => lock(ear).open_unbelieved(envelope, now),
+            (None, None) => Err(AuthError::NoSession),
         };
+        opened.map(|telemetry| telemetry.payload)
+    }
+
+    /// The values in a genuine envelope, if they are such that they may be passed on.
+    fn read(&mut self, bytes: &[u8], received: Timestamp) -> Option<OpenedFrame> {
         self.waiting = 0;
-        let frame: Option<NativeFrame> = native::from_bytes(&bytes);
+        let frame: Option<NativeFrame> = native::from_bytes(bytes);
         let Some(frame) = frame.filter(|f| f.samples.len() <= native::SAMPLES_LIMIT) else {
             self.evidence.unreadable("its sealed values cannot be read");
             return None;
@@ -346,7 +377,6 @@ impl DeviceSession {
             source_time: Some(s.source_time),
         };
         let samples = frame.samples.iter().map(sample).collect();
-        let received = envelope.received;
         let frame = Frame { received, sequence: Some(frame.sequence), samples };
         Some(OpenedFrame { frame, origin })
     }
@@ -429,7 +459,6 @@ pub(super) enum Due {
 
 /// Whether an envelope was made or altered by somebody without the keys.
 fn is_forgery(error: &AuthError) -> bool {
-    use plantwin_seal::SealError;
     matches!(error, AuthError::Seal(SealError::Tag))
 }
 

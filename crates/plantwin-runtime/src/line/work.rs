@@ -198,7 +198,10 @@ impl Worker {
                 }
                 Some(letter) = self.errands.next() => {
                     match letter {
-                        TwinMail::MadeSafe(result) => self.tell_safe(result),
+                        TwinMail::MadeSafe(result) => {
+                            self.session.ask_no_more();
+                            self.tell_safe(result);
+                        }
                         letter => self.push(letter),
                     }
                 }
@@ -340,6 +343,7 @@ impl Worker {
 
     /// Opens an envelope and passes on what is in it. What does not open is acknowledged all the
     /// same, since nobody will ever have the keys to open it; so is what its own digest refutes.
+    /// Either is counted.
     fn open(&mut self, early: Early, connection: &Connection) {
         let theirs = early.receipt;
         let opened = match self.session.open(early, self.line.clock.now()) {
@@ -349,7 +353,7 @@ impl Worker {
                 if let Some(receipt) = theirs {
                     connection.control.confirm(receipt);
                 }
-                return;
+                return self.count_shed();
             }
         };
         let ours = match theirs {
@@ -444,6 +448,9 @@ impl Worker {
             Err(why) => self.tell_safe(Err(format!("it cannot be told: {why}"))),
         }
         self.session.confine(confined, Some(connection));
+        if self.errands.is_empty() {
+            self.session.ask_no_more();
+        }
         self.settle_lost(connection);
     }
 
@@ -517,6 +524,7 @@ impl Worker {
             self.push(letter);
         }
         self.session.end();
+        self.count_shed();
         self.outbox.forget_receipted();
         self.line.confirmed.forget();
         self.receipts.clear();

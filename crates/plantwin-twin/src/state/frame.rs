@@ -50,7 +50,8 @@ impl TwinCore {
         now: Timestamp,
         out: &mut Effects,
     ) {
-        if self.confined.is_some() {
+        // The word that it is free may have overtaken what was said before.
+        if self.confined.is_some() || held.frame.received < self.free_since {
             return self.take_marked(plan, held, now, out);
         }
         let frame = &held.frame;

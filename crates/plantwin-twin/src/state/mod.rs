@@ -62,6 +62,8 @@ pub struct TwinCore {
     confined: Option<String>,
     /// When the confined device said that it is in its safe state.
     safe_since: Option<Timestamp>,
+    /// When the device was last let go: what was received before is marked, whenever it comes.
+    free_since: Timestamp,
     path: Option<(u16, String, u32)>,
     points: Vec<PointState>,
     predictor: Option<Predictor>,
@@ -187,6 +189,7 @@ impl TwinCore {
             session: Session::new(),
             confined: None,
             safe_since: None,
+            free_since: Timestamp(i64::MIN),
             path: None,
             points: vec![PointState::UNKNOWN; plan.device.kind.points.len()],
             predictor: plan.model.as_ref().map(|m| Predictor::new(m, &plan.device)),
@@ -367,6 +370,7 @@ impl Clone for TwinCore {
             session: self.session.clone(),
             confined: self.confined.clone(),
             safe_since: self.safe_since,
+            free_since: self.free_since,
             path: self.path.clone(),
             points: self.points.clone(),
             predictor: self.predictor.clone(),
@@ -401,6 +405,7 @@ impl Clone for TwinCore {
         self.session.clone_from(&source.session);
         self.confined.clone_from(&source.confined);
         self.safe_since = source.safe_since;
+        self.free_since = source.free_since;
         self.path.clone_from(&source.path);
         self.points.clone_from(&source.points);
         match (&mut self.predictor, &source.predictor) {

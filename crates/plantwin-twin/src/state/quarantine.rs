@@ -104,6 +104,7 @@ impl TwinCore {
         if self.confined.take().is_none() {
             return Self::refuse(key, "it is not in quarantine", out);
         }
+        self.free_since = now;
         let mut changes = Changes::new();
         self.alarms.clear(Condition::Quarantine, "", now, &mut changes);
         self.alarms.clear(Condition::SafeState, "", now, &mut changes);
@@ -129,8 +130,8 @@ impl TwinCore {
         self.observe_now(plan, now, out);
     }
 
-    /// Values of a confined device: shown and, where delivery is durable, recorded with their
-    /// mark; nothing else comes of them.
+    /// What a device said while it was confined: shown unless newer is known and, where delivery is
+    /// durable, recorded with its mark; nothing else comes of it.
     pub(super) fn take_marked(
         &mut self,
         plan: &TwinPlan,
@@ -141,7 +142,8 @@ impl TwinCore {
         let frame = &held.frame;
         let mark = Quality::Bad(Flaw::Quarantined);
         for sample in &frame.samples {
-            let Some(point) = self.points.get_mut(sample.point.index()) else { continue };
+            let point = self.points.get_mut(sample.point.index());
+            let Some(point) = point.filter(|p| p.received <= frame.received) else { continue };
             point.value = Some(sample.value).filter(|v| v.is_finite()).or(point.value);
             point.quality = mark;
             point.received = frame.received;

@@ -1,6 +1,9 @@
 //! What goes through a session that is up, and how one follows another.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use plantwin_seal::{Lane, SealError};
 
@@ -22,6 +25,10 @@ fn serve(agent: &mut Agent, request: &[u8], plant: &Plant) -> (Vec<u8>, Ticket) 
 
 fn telemetry(agent: &mut Agent, plant: &Plant) -> Vec<u8> {
     agent.seal_telemetry(Lane::Durable, b"12.4 cm", plant.now()).unwrap()
+}
+
+fn shared(session: GatewaySession) -> Arc<Mutex<GatewaySession>> {
+    Arc::new(Mutex::new(session))
 }
 
 fn opens(session: &mut GatewaySession, envelope: &[u8], plant: &Plant) -> bool {
@@ -132,7 +139,7 @@ fn a_renewal_loses_nothing_that_is_on_its_way() {
     let on_its_way = telemetry(&mut agent, &plant);
     plant.wait(Duration::from_mins(4));
     let mut session = plant.connect(&mut agent).unwrap();
-    session.replaces(old, plant.now()).unwrap();
+    session.replaces(&shared(old), plant.now()).unwrap();
     assert_eq!(plant.gateway.sessions(), 2);
     // The device goes on in the old session until the gateway uses the new one.
     let after = telemetry(&mut agent, &plant);
@@ -150,6 +157,50 @@ fn a_renewal_loses_nothing_that_is_on_its_way() {
         session.open_telemetry(&on_its_way, plant.now()),
         Err(AuthError::Seal(SealError::Session))
     );
+}
+
+#[test]
+fn a_renewal_while_a_request_is_under_way_loses_nothing_and_the_request_is_answered() {
+    let plant = Plant::new();
+    let mut agent = plant.agent("tank1");
+    let old = shared(plant.connect(&mut agent).unwrap());
+    let under_way = Arc::clone(&old);
+    let request = under_way.lock().unwrap().seal_request(Purpose::Read, b"?", plant.now());
+    let (number, request) = request.unwrap();
+    let mut session = plant.connect(&mut agent).unwrap();
+    session.replaces(&old, plant.now()).unwrap();
+    drop(old);
+    let after = telemetry(&mut agent, &plant);
+    assert!(opens(&mut session, &after, &plant), "still in the old one");
+    let (_, ticket) = serve(&mut agent, &request, &plant);
+    let answer = agent.reply(ticket, b"!", plant.now()).unwrap();
+    let answer = under_way.lock().unwrap().open_answer(number, &answer, plant.now());
+    assert_eq!(answer.as_deref(), Ok(&b"!"[..]));
+}
+
+#[test]
+fn who_may_ask_no_more_still_hears_what_the_device_says_until_the_sessions_end() {
+    let plant = Plant::new();
+    let mut agent = plant.agent("tank1");
+    let old = shared(plant.connect(&mut agent).unwrap());
+    let mut session = plant.connect(&mut agent).unwrap();
+    session.replaces(&old, plant.now()).unwrap();
+    session.ask_no_more();
+    for purpose in [Purpose::Read, Purpose::Command, Purpose::Safety] {
+        let asked = session.seal_request(purpose, b"?", plant.now());
+        assert_eq!(asked, Err(AuthError::NoSession));
+        let asked = old.lock().unwrap().seal_request(purpose, b"?", plant.now());
+        assert_eq!(asked, Err(AuthError::NoSession), "nor in the session before it");
+    }
+    let said = telemetry(&mut agent, &plant);
+    assert!(session.open_unbelieved(&said, plant.now()).is_ok(), "in the old session");
+    plant.wait(SWITCH_AFTER);
+    let said = telemetry(&mut agent, &plant);
+    assert!(session.open_unbelieved(&said, plant.now()).is_ok());
+    let said = telemetry(&mut agent, &plant);
+    plant.wait(SESSION_LIFE);
+    let over = session.open_unbelieved(&said, plant.now());
+    assert_eq!(over, Err(AuthError::SessionOver));
 }
 
 #[test]
@@ -178,7 +229,7 @@ fn a_lost_proof_costs_nothing_but_another_handshake() {
     let envelope = telemetry(&mut agent, &plant);
     assert!(opens(&mut session, &envelope, &plant), "still in the session that is up");
     let mut new = plant.connect(&mut agent).unwrap();
-    new.replaces(session, plant.now()).unwrap();
+    new.replaces(&shared(session), plant.now()).unwrap();
     let envelope = telemetry(&mut agent, &plant);
     assert!(opens(&mut new, &envelope, &plant));
 }
@@ -218,7 +269,7 @@ fn a_session_takes_over_from_the_same_device_only() {
     let crate::pws::Step::Send(second) = handshake.on_answer(&first, now) else { panic!() };
     let proof = ask(&mut other, &second, now);
     let crate::pws::Step::Up(theirs) = handshake.on_answer(&proof, now) else { panic!() };
-    let refused = session.replaces(*theirs, now);
+    let refused = session.replaces(&shared(*theirs), now);
     assert_eq!(refused, Err(AuthError::WrongDevice("tank2".into())));
 }
 

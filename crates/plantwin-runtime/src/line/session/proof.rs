@@ -100,13 +100,15 @@ pub(super) fn prove(trust: &Trust, subject: Subject) -> Proof {
             tokio::time::sleep(pause).await;
         };
         let (mut handshake, mut message) = begun?;
-        for _ in 0..MESSAGES {
-            let answer = tokio::time::timeout(ANSWER_WITHIN, control.exchange(message)).await;
-            let answer = match answer {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(error)) => return Err(Refusal::silent(&error)),
-                Err(_) => return Err(Refusal::later("the device did not answer")),
-            };
+        for sent in 0..MESSAGES {
+            let mut answer = said(&*control, message.clone()).await;
+            if answer.is_err() && sent > 0 {
+                // It answered before, so the answer may be what was lost. A device gives a message
+                // that comes twice the same one, and without its proof it would take for a session
+                // what is none here: nobody could open what it then seals.
+                answer = said(&*control, message).await;
+            }
+            let answer = answer?;
             message = match handshake.on_answer(&answer, clock.now()) {
                 Step::Send(message) => message,
                 Step::Ask(need) => match ask(&trust, &mut handshake, need).await {
@@ -124,6 +126,15 @@ pub(super) fn prove(trust: &Trust, subject: Subject) -> Proof {
         }
         Err(AuthError::HandshakeOver.into())
     })
+}
+
+/// What the device says to a message.
+async fn said(control: &dyn Control, message: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+    match tokio::time::timeout(ANSWER_WITHIN, control.exchange(message)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Refusal::silent(&error)),
+        Err(_) => Err(Refusal::later("the device did not answer")),
+    }
 }
 
 /// Has the authority answer what the device asked for.

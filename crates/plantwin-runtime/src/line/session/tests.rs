@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{Control, LinkError, ManualClock, Measurement, PointWrite, Tasks, Traffic};
 use plantwin_authority::{
-    pws::{DeviceIdentity, DeviceKeys, Voucher},
+    pws::{DeviceIdentity, DeviceKeys, SESSION_LIFE, SWITCH_AFTER, Voucher},
     registry::{Actor, AuthorityOp, AuthorityReply, VoucherCode},
 };
 use plantwin_field::NativeDevice;
@@ -33,6 +33,7 @@ range = [0, 100]
 unit = "1"
 range = [0, 1]
 access = "rw"
+safe = 0
 [device.d]
 type = "gauge"
 zone = "field"
@@ -45,6 +46,8 @@ identity = "native"
 struct Device {
     native: Mutex<NativeDevice>,
     written: Mutex<Vec<(PointIx, f64)>>,
+    /// Which of the answers to come are lost on their way, the next one first.
+    lost: Mutex<VecDeque<bool>>,
     clock: Arc<ManualClock>,
 }
 
@@ -58,9 +61,19 @@ impl Control for Device {
             held(&self.written).extend(writes);
             Ok(())
         });
-        Box::pin(
-            async move { said.map(|s| s.bytes).map_err(|e| LinkError::Refused(e.to_string())) },
-        )
+        let lost = held(&self.lost).pop_front() == Some(true);
+        Box::pin(async move {
+            if lost {
+                return Err(LinkError::Timeout { endpoint: "the wire".to_owned(), millis: 0 });
+            }
+            said.map(|s| s.bytes).map_err(|e| LinkError::Refused(e.to_string()))
+        })
+    }
+}
+
+impl Device {
+    fn lose(&self, answers: &[bool]) {
+        held(&self.lost).extend(answers);
     }
 }
 
@@ -91,7 +104,8 @@ impl Bench {
         let identity = trust.play(&spec, &zone).unwrap();
         let points = spec.kind.points.clone();
         let native = Mutex::new(NativeDevice::new(identity, points.as_slice().into(), false));
-        let device = Arc::new(Device { native, written: Mutex::default(), clock: clock.clone() });
+        let (written, lost) = (Mutex::default(), Mutex::default());
+        let device = Arc::new(Device { native, written, lost, clock: clock.clone() });
         let (sender, events) = mpsc::channel(1);
         let connection = Connection {
             events,
@@ -107,6 +121,13 @@ impl Bench {
     /// Has the device prove who it is, and tells what became of it.
     async fn prove(&mut self) -> SessionMail {
         self.session.begin(&self.connection);
+        let due = self.session.due().await;
+        self.session.on_due(due, &self.connection).expect("news")
+    }
+
+    /// Begins the session anew over the same connection.
+    async fn renew(&mut self) -> SessionMail {
+        self.session.ask(&self.connection);
         let due = self.session.due().await;
         self.session.on_due(due, &self.connection).expect("news")
     }
@@ -246,6 +267,66 @@ async fn an_envelope_opens_once() {
     assert_eq!(bench.session.evidence.verdict(), None, "which a network may cause");
 }
 
+#[tokio::test]
+async fn a_renewal_while_a_write_is_under_way_loses_nothing() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let on_its_way = bench.sealed(1, 3.0);
+    let write = bench.session.keys().unwrap().expect("sealed");
+    let news = bench.renew().await;
+    assert!(matches!(news, SessionMail::Open { .. }), "{news:?}");
+    // The device goes on in the old session, since nobody has used the new one.
+    let after = bench.sealed(2, 4.0);
+    assert!(bench.open(on_its_way).is_some());
+    assert!(bench.open(after).is_some());
+    drop(write);
+    let later = bench.sealed(3, 5.0);
+    assert!(bench.open(later).is_some(), "also when the write is over");
+    assert_eq!(bench.session.take_shed(), 0);
+}
+
+#[tokio::test]
+async fn a_proof_whose_answer_was_lost_is_asked_for_again_before_the_device_relies_on_it() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    bench.device.lose(&[false, true]);
+    let news = bench.renew().await;
+    assert!(matches!(news, SessionMail::Open { .. }), "{news:?}");
+    bench.clock.advance(SWITCH_AFTER);
+    let in_new = bench.sealed(1, 3.0);
+    assert!(bench.open(in_new).is_some());
+    assert_eq!(bench.session.take_shed(), 0);
+}
+
+#[tokio::test]
+async fn what_can_never_be_opened_is_counted_and_what_was_opened_before_is_not() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let early = bench.sealed(1, 3.0);
+    let again = Early { received: early.received, envelope: early.envelope.clone(), receipt: None };
+    assert!(bench.open(early).is_some() && bench.open(again).is_none());
+    let now = bench.clock.now();
+    let envelope = NativeDevice::WAITING.to_vec();
+    assert!(bench.open(Early { received: now, envelope, receipt: None }).is_none());
+    assert_eq!(bench.session.take_shed(), 0);
+    // The device takes a session to be up of which nobody here has the keys.
+    bench.device.lose(&[false, true, true]);
+    let news = bench.renew().await;
+    assert!(matches!(news, SessionMail::Refused { .. }), "{news:?}");
+    bench.clock.advance(SWITCH_AFTER);
+    let early = Early { receipt: Some(7), ..bench.sealed(2, 3.0) };
+    assert!(bench.open(early).is_none());
+    assert_eq!(bench.session.take_shed(), 1);
+    // What waits for keys when the connection ends comes again only if it has a receipt.
+    bench.session.begin(&bench.connection);
+    for receipt in [None, Some(8)] {
+        let early = Early { receipt, ..bench.sealed(3, 3.0) };
+        assert!(matches!(bench.session.open(early, bench.clock.now()), Unsealed::Waits));
+    }
+    bench.session.end();
+    assert_eq!(bench.session.take_shed(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_device_for_which_there_is_no_room_yet_waits_and_is_not_refused() {
     let mut bench = Bench::new().await;
@@ -337,6 +418,28 @@ async fn a_command_that_somebody_held_back_is_refused_by_the_device() {
 }
 
 #[tokio::test]
+async fn a_device_takes_no_value_for_safe_but_its_own() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let keys = bench.session.keys().unwrap().expect("sealed");
+    let layout = bench.session.layout();
+    let ask = async |bench: &Bench, writes: &[(PointIx, f64)]| {
+        let request = sealed(&keys, Purpose::Safety, layout, writes.to_vec(), &*bench.clock);
+        let (number, bytes) = request.unwrap();
+        let answer = bench.connection.control.exchange(bytes).await.unwrap();
+        opened(&keys, number, &answer, bench.clock.now()).unwrap()
+    };
+    let (level, valve) = (PointIx(0), PointIx(1));
+    for writes in [&[(valve, 0.9)][..], &[(valve, 0.0), (level, 0.0)], &[(PointIx(9), 0.0)]] {
+        let answer = ask(&bench, writes).await;
+        assert!(matches!(answer, NativeAnswer::Refused(_)), "{writes:?}: {answer:?}");
+    }
+    assert!(held(&bench.device.written).is_empty(), "all or nothing");
+    assert_eq!(ask(&bench, &[(valve, 0.0)]).await, NativeAnswer::Done);
+    assert_eq!(*held(&bench.device.written), [(valve, 0.0)]);
+}
+
+#[tokio::test]
 async fn forged_envelopes_in_a_burst_are_evidence() {
     let mut bench = Bench::new().await;
     bench.prove().await;
@@ -378,6 +481,12 @@ async fn a_revoked_key_ends_the_session_and_its_next_use_is_evidence() {
     let news = bench.session.on_due(due, &bench.connection);
     assert!(matches!(news, Some(SessionMail::Refused { .. })), "{news:?}");
     assert!(bench.session.evidence.verdict().is_some_and(|v| v.contains("revoked")));
+    // What it says is passed on once the twin is there to mark it, and not before.
+    let early = bench.sealed(2, 3.0);
+    assert!(bench.open(early).is_none());
+    bench.session.confine(true, Some(&bench.connection));
+    let early = bench.sealed(3, 3.0);
+    assert!(bench.open(early).is_some());
 }
 
 #[tokio::test]
@@ -470,6 +579,36 @@ async fn a_confined_device_has_no_session_until_it_is_let_go() {
     let due = bench.session.due().await;
     let news = bench.session.on_due(due, connection);
     assert!(matches!(news, Some(SessionMail::Open { .. })), "{news:?}");
+}
+
+#[tokio::test]
+async fn what_a_confined_device_says_opens_until_its_session_ends_and_nothing_is_asked_of_it() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let under_way = bench.session.safety_keys().unwrap().expect("sealed");
+    bench.session.confine(true, Some(&bench.connection));
+    assert!(bench.session.keys().is_err() && bench.session.safety_keys().is_err());
+    let (layout, safe) = (bench.session.layout(), vec![(PointIx(1), 0.0)]);
+    let tell =
+        |bench: &Bench| sealed(&under_way, Purpose::Safety, layout, safe.clone(), &*bench.clock);
+    assert!(tell(&bench).is_ok(), "it is being told to be safe");
+    bench.session.ask_no_more();
+    assert!(tell(&bench).is_err(), "what could ask it for anything is gone");
+
+    let early = bench.sealed(1, 3.0);
+    let opened = bench.open(early).expect("opens");
+    assert_eq!(opened.frame.samples[0].value, 3.0);
+    let now = bench.clock.now();
+    let mut frame = held(&bench.device.native).frame(&Measurement::good(now, 2, &[12.5, 0.5]));
+    frame.samples[0].value = 12.25;
+    let envelope = held(&bench.device.native).seal_frame(&frame, now).unwrap();
+    let refuted = Early { received: now, envelope, receipt: None };
+    assert!(bench.open(refuted).is_none(), "its own digest says something else");
+    assert_eq!(bench.session.take_shed(), 1);
+    let late = bench.sealed(3, 3.0);
+    bench.clock.advance(SESSION_LIFE);
+    assert!(bench.open(late).is_none());
+    assert_eq!(bench.session.take_shed(), 1);
 }
 
 #[tokio::test]

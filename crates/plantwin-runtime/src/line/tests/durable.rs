@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use plantwin_model::PointIx;
+use plantwin_seal::Lane;
 use plantwin_twin::{MAX_RECEIPTS, TwinMail, WriteError};
 
 use super::{
@@ -168,4 +169,14 @@ async fn a_panic_of_the_adapter_in_the_line_itself_ends_its_connection_and_nothi
     rig.confirmed.confirm(receipt);
     rig.letters_for(Duration::from_secs(1)).await;
     assert_eq!(*lock(&rig.device.confirmed), [1], "the first of the new connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn envelopes_that_nobody_can_open_are_acknowledged_and_counted() {
+    let seals = Mood::Seals(Duration::from_secs(1));
+    let mut rig = rig(Setup { durable: true, native: true, ..Setup::of(seals) });
+    rig.letters_for(Duration::from_secs(10)).await;
+    let confirmed = lock(&rig.device.confirmed).len() as u64;
+    assert!(confirmed > 0, "the broker is not held up");
+    assert_eq!(rig.mailbox.view().lanes[Lane::Durable as usize].shed, confirmed);
 }

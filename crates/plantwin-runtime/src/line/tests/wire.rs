@@ -48,6 +48,8 @@ pub(super) enum Mood {
     Nods(Duration),
     /// Sends durable frames as fast as they are taken, at most a thousand a second.
     Pours,
+    /// Sends an envelope that nobody here can open so often, each to be acknowledged.
+    Seals(Duration),
     /// Takes the connection and says nothing.
     Hangs,
     /// Takes the connection and closes it at once.
@@ -129,6 +131,12 @@ impl Device {
                         () = tokio::time::sleep(every) => {}
                     }
                     LinkEvent::Alive
+                }
+                Mood::Seals(every) => {
+                    tokio::time::sleep(every).await;
+                    receipt += 1;
+                    let (received, envelope) = (Timestamp::from_millis(0), vec![0; 96]);
+                    LinkEvent::Sealed { received, envelope, receipt: Some(receipt) }
                 }
                 Mood::Pours => {
                     // Time goes on, so that a line that never holds back fails a test and not its

@@ -92,6 +92,23 @@ fn what_a_confined_durable_device_says_is_recorded_with_a_mark() {
 }
 
 #[test]
+fn what_it_said_before_it_was_let_go_is_marked_also_when_it_comes_after_that() {
+    let mut rig = shadowed();
+    confine(&mut rig);
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    let overtaken = frame(2, rig.now, 99.0, 50.0);
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    rig.tell(TwinMail::Release { key: 9 });
+    rig.tell(TwinMail::Frame(overtaken));
+    let observed = rig.core.observed(&rig.plan);
+    assert_eq!(observed.points[0].quality, Quality::Bad(Flaw::Quarantined));
+    assert_eq!(observed.points[0].predicted, Some(12.0), "the model learns nothing of it");
+    rig.values(3, 12.5);
+    let observed = rig.core.observed(&rig.plan);
+    assert_eq!((observed.points[0].value, observed.points[0].quality), (Some(12.5), Quality::Good));
+}
+
+#[test]
 fn it_survives_the_process_and_ends_with_its_release() {
     let mut rig = shadowed();
     confine(&mut rig);
