@@ -1,8 +1,9 @@
 //! The line's end of its device's session: it has the device prove who it is, holds the keys,
 //! begins anew in time, opens what the device sealed and seals what is asked of it.
 //!
-//! The keys live here and nowhere else, and die with the connection: after any restart there is a
-//! new handshake. What is evidence against the device is told to the twin, which judges it. Of a
+//! The keys live here and nowhere else, and are good for nothing but opening when the connection is
+//! gone: after any restart there is a new handshake, and what was under way before it still opens
+//! for a moment. What is evidence against the device is told to the twin, which judges it. Of a
 //! confined device what opens its envelopes is kept until the session's end, so that what it says
 //! reaches the twin, which marks it; what could ask it for anything is not. Whatever an envelope
 //! held that nobody opened is counted.
@@ -86,6 +87,8 @@ pub(super) struct DeviceSession {
     kind: Arc<TwinType>,
     layout: [u8; 8],
     keys: Option<Keys>,
+    /// Those of the connection before: what a broker holds for us was sealed with them.
+    past: Option<Keys>,
     /// Keys that were revoked: good for telling the device to be safe, until it proves itself anew.
     last_word: Option<Keys>,
     /// What the confined device's envelopes open with; for nothing else once it was told to be
@@ -125,6 +128,7 @@ impl DeviceSession {
             kind: Arc::clone(&device.kind),
             layout: native::layout(&device.kind.points),
             keys: None,
+            past: None,
             last_word: None,
             ear: None,
             cnf: None,
@@ -177,12 +181,18 @@ impl DeviceSession {
     pub(super) fn revoke(&mut self, connection: &Connection) {
         let keys = self.keys.take();
         self.begin(connection);
+        self.past = None;
         self.last_word = keys;
     }
 
-    /// The connection is gone, and the keys with it.
+    /// The connection is gone. The keys are left until the next proof, to open what the device sent
+    /// before and a broker delivers later; nothing is asked of anybody with them.
     pub(super) fn end(&mut self) {
-        (self.keys, self.cnf, self.proof, self.ask_at) = (None, None, None, None);
+        if let Some(keys) = self.keys.take() {
+            lock(&keys).ask_no_more();
+            self.past = Some(keys);
+        }
+        (self.cnf, self.proof, self.ask_at) = (None, None, None);
         (self.last_word, self.ear) = (None, None);
         self.waiting = 0;
         // Those with a receipt come again, to whoever takes them then.
@@ -198,6 +208,7 @@ impl DeviceSession {
         let lost = self.take_lost();
         let ear = self.keys.take().or(self.last_word.take()).or(self.ear.take());
         self.end();
+        self.past = None;
         self.lost = lost;
         self.ear = ear.filter(|_| confined && self.is_sealed());
         self.evidence = Evidence::default();
@@ -260,11 +271,11 @@ impl DeviceSession {
                 let expires = session.expires();
                 // What is on its way under the keys before these still opens for a while, also
                 // while a request that is under way holds them.
-                if let Some(old) = self.keys.take() {
+                if let Some(old) = self.keys.take().or(self.past.take()) {
                     // Both are of this device: we asked it.
                     let _ = session.replaces(&old, now);
                 }
-                self.cnf = Some(session.claims().cnf);
+                (self.past, self.cnf) = (None, Some(session.claims().cnf));
                 self.keys = Some(Arc::new(Mutex::new(*session)));
                 (self.last_word, self.waiting) = (None, 0);
                 self.ask_at = Some(Instant::now() + wall(expires.since(now)).mul_f64(RENEW_AT));

@@ -286,6 +286,32 @@ async fn a_renewal_while_a_write_is_under_way_loses_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_sealed_before_the_connection_broke_opens_after_the_next_proof_and_once() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let sent = |bench: &Bench, n| Early { receipt: Some(n), ..bench.sealed(n, 3.0) };
+    let (opened, held_back) = (sent(&bench, 1), [sent(&bench, 2), sent(&bench, 3)]);
+    let again =
+        Early { received: opened.received, envelope: opened.envelope.clone(), receipt: Some(1) };
+    assert!(bench.open(opened).is_some());
+    bench.session.end();
+    assert!(bench.session.keys().is_err(), "nothing is asked with the keys that are left");
+    // The next connection: what was never confirmed comes first, before the proof is there.
+    bench.session.begin(&bench.connection);
+    let mut waiting = held_back.into_iter().chain([again]);
+    assert!(waiting.all(|e| matches!(bench.session.open(e, bench.clock.now()), Unsealed::Waits)));
+    let due = bench.session.due().await;
+    let news = bench.session.on_due(due, &bench.connection);
+    assert!(matches!(news, Some(SessionMail::Open { .. })), "{news:?}");
+    let early = bench.session.take_early();
+    let got: Vec<bool> = early.into_iter().map(|early| bench.open(early).is_some()).collect();
+    assert_eq!(got, [true, true, false], "each once");
+    assert_eq!(bench.session.take_shed(), 0);
+    let new = bench.sealed(4, 5.0);
+    assert!(bench.open(new).is_some());
+}
+
+#[tokio::test]
 async fn a_proof_whose_answer_was_lost_is_asked_for_again_before_the_device_relies_on_it() {
     let mut bench = Bench::new().await;
     bench.prove().await;
