@@ -74,6 +74,7 @@ mod error;
 mod guardian;
 mod history;
 mod keeper;
+mod key_watch;
 mod line;
 mod northbound;
 mod origin;

@@ -25,6 +25,7 @@ use crate::{
     RuntimeError,
     assembly::{Assembly, AssemblyRequest, Place, assemble},
     keeper::Keeper,
+    key_watch::KeyWatch,
     router::{FrontDesk, Router},
     trust::{AuthorityAt, Trust},
 };
@@ -121,7 +122,17 @@ impl RunningPlant {
             result: AuditResult::Done,
             detail,
         };
-        audit.record(own("the plant started".to_owned()));
+        let mut keys = request.data.clone().map(KeyWatch::new);
+        let wrapped = keys.as_mut().and_then(KeyWatch::look);
+        let started = wrapped.map(|how| format!("the plant started; {how}"));
+        audit.record(own(started.unwrap_or_else(|| "the plant started".to_owned())));
+        if let Some(keys) = keys {
+            io.spawn(keys.run(Arc::clone(&audit), format!("plant:{}", plant.name)));
+        }
+        for finding in &store_findings {
+            let result = AuditResult::Failed;
+            audit.record(AuditEntry { result, ..own(format!("found in the data: {finding}")) });
+        }
         let trust = {
             let folder = request.data.as_deref().zip(authority_key.as_ref());
             let made = Trust::of_plant(request.authority, folder, &clock, &audit, &mut warnings);
