@@ -1,6 +1,6 @@
 //! Setting a damaged data base aside and building a new one from what is intact.
 //!
-//! Memory holds where each record was found ([`crate::salvage`]), some 120 bytes for one, and the
+//! Memory holds where each record was found ([`crate::salvage`]), some 150 bytes for one, and the
 //! names; the records themselves are written batch by batch. Absent: finding the damage out.
 
 use std::{

@@ -7,7 +7,7 @@
 //! what was found is exactly what was there.
 //!
 //! Files are read through a window, and what was found in them is read again when it is written
-//! anew: memory holds where each record lies, some 120 bytes for one, whatever the files take.
+//! anew: memory holds where each record lies, some 150 bytes for one, whatever the files take.
 //! Absent: anything that could panic.
 
 use std::{
