@@ -177,7 +177,8 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         NorthboundStatus::new(Mutex::new(view))
     });
     let panics = Arc::new(AtomicU64::new(0));
-    let colony = Colony::settle(
+    let is_threaded = matches!(request.place, Place::Threads(_));
+    let mut colony = Colony::settle(
         ColonyRequest {
             plant: Arc::clone(&plant),
             clock: Arc::clone(&clock),
@@ -256,7 +257,15 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
                     status,
                     chance: plant.seed,
                 };
-                colony.handles[0].spawn(forward(way));
+                // It waits for the spool, which the keeper holds for as long as a disk takes: a
+                // thread of its own, so that no zone's twins and lines stand still with it.
+                if is_threaded {
+                    let outside = Arbiter::new();
+                    outside.spawn(forward(way));
+                    colony.arbiters.push(outside);
+                } else {
+                    colony.handles[0].spawn(forward(way));
+                }
             }
             None => warnings.push(format!("{} is not in this build", target.protocol)),
         }

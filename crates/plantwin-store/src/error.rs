@@ -1,6 +1,6 @@
 //! Everything that can go wrong with the store, as one enum.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use thiserror::Error;
 
@@ -79,6 +79,26 @@ pub enum StoreError {
         key: String,
         /// Length of what is too long.
         bytes: usize,
+    },
+    /// The data base gives no sign of progress while it is opened. It was left as it is: that says
+    /// nothing of damage.
+    #[error(
+        "open the data base {path}: no progress for {waited:?}, after {records} records; it was \
+         left in place. See that its disk answers, and start again; if it never opens, make the \
+         empty file {rebuild}, and the next start sets it aside and builds it anew from what can \
+         be read",
+        path = .path.display(),
+        rebuild = .rebuild.display(),
+    )]
+    Hangs {
+        /// Its directory.
+        path: PathBuf,
+        /// How long nothing came.
+        waited: Duration,
+        /// Records read by then.
+        records: u64,
+        /// The file that asks for building it anew.
+        rebuild: PathBuf,
     },
     /// The data base failed.
     #[error("{action}: {reason}")]

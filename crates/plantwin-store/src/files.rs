@@ -73,6 +73,22 @@ fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// How many bytes the files in `path` have, and those one folder below.
+pub(crate) fn bytes(path: &Path) -> u64 {
+    let of = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let inside = of(path).flat_map(|entry| of(&entry.path()).collect::<Vec<_>>());
+    of(path).chain(inside).filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum()
+}
+
+/// Removes a file.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    fs::remove_file(path).map_err(|source| StoreError::File {
+        action: "remove",
+        path: path.to_owned(),
+        source,
+    })
+}
+
 fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

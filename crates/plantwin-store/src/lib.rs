@@ -23,7 +23,11 @@
 //! **A full disk.** sled repeats its first error for ever, and after a panic it is not to be
 //! trusted: [`Store::mend`] opens the trees anew in place, [`Spool::reopen`] follows.
 //!
-//! A directory: `lock`, `key`, `marks`, `state/` (sled), `log/` (segments), and what was set aside.
+//! **Time.** Opening reads and verifies everything, some seconds for a million records. However long
+//! it takes, as long as it goes on it is waited for; one that hangs is an error and no damage.
+//!
+//! A directory: `lock`, `key`, `marks`, `state/` (sled), `log/` (segments), what was set aside, and
+//! `rebuild`, if an operator asks for the trees to be built anew.
 //!
 //! Absent so far: changing the data key, transactions over several trees. This is the only crate
 //! that names `sled`.
@@ -58,6 +62,7 @@ mod disk;
 mod error;
 mod files;
 mod head;
+mod helper;
 mod key;
 mod key_file;
 mod key_source;
@@ -68,6 +73,7 @@ mod memory;
 mod mend;
 mod names;
 mod open;
+mod rebuild;
 mod record;
 mod report;
 mod rewrap;

@@ -8,9 +8,16 @@
 
 use plantwin_seal::{REST_OVERHEAD_BYTES, SealError, Secret, open_at_rest, seal_at_rest};
 
+use crate::{KEY_LIMIT, VALUE_LIMIT};
+
 /// With what each record begins; the digit is the layout.
 pub(crate) const MAGIC: &[u8; 4] = b"PWR2";
 const BODY_AT: usize = 19;
+/// What tells how long a record is.
+pub(crate) const HEADER_BYTES: usize = BODY_AT;
+/// No record is longer: a tree's name of a byte's length, a place made of a key, a sealed value.
+pub(crate) const LONGEST: usize =
+    BODY_AT + 255 + 2 * (KEY_LIMIT + 16) + 2 + VALUE_LIMIT + REST_OVERHEAD_BYTES;
 
 /// An intact record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +85,15 @@ pub(crate) fn encode(
     let sealed = seal_at_rest(secret, &record, &plain)?;
     record.extend(sealed);
     Ok(record)
+}
+
+/// How long the record at the beginning of `bytes` says it is, if its header is there.
+pub(crate) fn claimed_len(bytes: &[u8]) -> Option<usize> {
+    let (_, lengths) = bytes.get(..BODY_AT)?.split_at(MAGIC.len());
+    let [tree, p0, p1, s0, s1, s2, s3, ..] = lengths else { return None };
+    let sealed = u32::from_le_bytes([*s0, *s1, *s2, *s3]) as usize;
+    let before = BODY_AT + usize::from(*tree) + usize::from(u16::from_le_bytes([*p0, *p1]));
+    before.checked_add(sealed)
 }
 
 /// The record at the beginning of `bytes`, or what is wrong.

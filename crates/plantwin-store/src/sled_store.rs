@@ -20,6 +20,7 @@ use crate::{
     LogKind, LogRecord, OpenReport, Store, StoreError, Tree, Write,
     files::SledFiles,
     head::{HEAD_KEY, Head},
+    helper::panic_text,
     key::Keys,
     key_source::KeySource,
     lock::DirLock,
@@ -28,7 +29,6 @@ use crate::{
     names::{self, NameId, Names},
     open,
     record::{self, Content},
-    state::panic_text,
     store::check_lengths,
 };
 

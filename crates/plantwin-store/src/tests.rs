@@ -14,6 +14,7 @@ use crate::{
 
 mod at_rest;
 mod damage;
+mod hang;
 mod key;
 mod marks;
 mod memory;

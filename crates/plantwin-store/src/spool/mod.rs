@@ -65,11 +65,11 @@ pub struct SpoolLimits {
 }
 
 impl Default for SpoolLimits {
-    /// 64 MiB a device, 4 GiB in all, 24 hours, oldest first.
+    /// 64 MiB a device, 256 MiB in all, 24 hours, oldest first.
     fn default() -> Self {
         Self {
             device_bytes: 64 << 20,
-            total_bytes: 4 << 30,
+            total_bytes: 256 << 20,
             max_age: Duration::from_hours(24),
             drop: DropPolicy::Oldest,
         }

@@ -1,4 +1,4 @@
-//! The spool cannot be read for a while.
+//! The spool cannot be read for a while, or is held.
 
 use std::{
     io::ErrorKind,
@@ -11,20 +11,31 @@ use std::{
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{
     Connection, ForwardContext, ForwardRecord, Host, HostRequest, LinkContext, LinkError, Outbound,
-    Protocol, ProtocolSchema, Sink, Tasks,
+    Protocol, ProtocolSchema, Registry, Sink, SystemClock, Tasks,
 };
-use plantwin_model::{Clock, NorthboundSpec, NorthboundView, SpoolSpec};
+use plantwin_model::{
+    Clock, NoAudit, NorthboundSpec, NorthboundView, SpoolSpec,
+    file::{Catalog, ReadOptions, read_plant},
+};
+use plantwin_seal::Secret;
 use plantwin_store::{
     MemoryStore, Spool, SpoolLimits, Store,
     testing::{Fault, FaultyStore, Operation},
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use super::*;
 use crate::{
+    AssemblyRequest, Place, Trust, assemble,
     keeper::{DurableJob, Keeper, KeeperPlace},
     northbound::{Way, forward},
 };
+
+/// Longest wait for what happens at once.
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Plant time that follows tokio's, which the test pauses.
 #[derive(Debug)]
@@ -40,6 +51,8 @@ impl Clock for TokioClock {
 #[derive(Default)]
 struct Far {
     taken: AtomicU64,
+    /// If there is one, it is reached only after this.
+    gate: Option<Notify>,
     open: Mutex<Vec<oneshot::Sender<LinkError>>>,
 }
 
@@ -75,6 +88,9 @@ impl Protocol for FarProtocol {
     ) -> Option<BoxFuture<'static, Result<Outbound, LinkError>>> {
         let far = Arc::clone(&self.0);
         Some(Box::pin(async move {
+            if let Some(gate) = &far.gate {
+                gate.notified().await;
+            }
             let (open, closed) = oneshot::channel();
             far.open.lock().unwrap().push(open);
             let (sink, tasks) = (Arc::new(FarSink(far)), Tasks::new());
@@ -140,4 +156,55 @@ async fn a_spool_that_cannot_be_read_is_asked_once_a_second_until_it_can() {
     assert_eq!(far.taken.load(SeqCst), 20, "it goes on by itself");
     going.abort();
     keeper.close();
+}
+
+#[test]
+fn while_the_keeper_holds_the_spool_the_twins_of_the_first_zone_go_on() {
+    let far = Arc::new(Far { gate: Some(Notify::new()), ..Far::default() });
+    let registry = Registry::new().with(FarProtocol(Arc::clone(&far)));
+    let schemas = registry.schemas();
+    let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
+    let text = "[plant]\nname = \"p\"\n[zone.a]\n[type.gauge.twin]\ntype = \"gauge\"\n\
+                [type.gauge.property.level]\nunit = \"cm\"\nrange = [0, 10]\n\
+                [device.g]\ntype = \"gauge\"\nzone = \"a\"\nmode = \"physical\"\n[device.g.far]\n";
+    let checked = read_plant("plant.toml", text, &catalog, &ReadOptions::default());
+    let mut plant = checked.into_plant().unwrap();
+    let settings = BTreeMap::new();
+    plant.northbound = Some(NorthboundSpec { protocol: "far", settings, rate: 1e4, window: 64 });
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(1.0));
+    actix::System::new().block_on(async {
+        let trust = Trust::in_memory(Arc::clone(&clock), Arc::new(NoAudit)).await.unwrap();
+        let assembly = assemble(AssemblyRequest {
+            paths: plant.devices.iter().map(|d| d.paths.clone()).collect(),
+            plant: Arc::new(plant),
+            registry,
+            clock,
+            store: Some(Arc::new(MemoryStore::new())),
+            rest_key: Secret::random().unwrap(),
+            store_findings: Vec::new(),
+            trust,
+            endpoints: Vec::new(),
+            place: Place::Threads(1),
+            drill: None,
+            steps: None,
+        })
+        .unwrap();
+        let (handles, arbiters) = assembly.into_parts();
+        let keeper = handles.keeper.unwrap();
+        let held = keeper.spool();
+        // From here it goes on to the spool without another wait.
+        far.gate.as_ref().unwrap().notify_one();
+        while far.open.lock().unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        arbiters[0].spawn(async move { tell.send(()).unwrap() });
+        told.recv_timeout(LIMIT).expect("the first zone's thread goes on");
+        drop(held);
+        keeper.close();
+        for arbiter in arbiters {
+            arbiter.stop();
+            arbiter.join().unwrap();
+        }
+    });
 }

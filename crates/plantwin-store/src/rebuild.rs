@@ -1,0 +1,170 @@
+//! Setting a damaged data base aside and building a new one from what is intact.
+//!
+//! Memory holds where each record was found ([`crate::salvage`]), some 150 bytes for one, and the
+//! names; the records themselves are written batch by batch. Absent: finding the damage out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Finding, OpenReport, StoreError, aside,
+    head::{HEAD_KEY, Head},
+    key::Keys,
+    names::{self, Names},
+    record,
+    salvage::{At, Salvage},
+    state::{Opener, STATE, open_checked},
+};
+
+/// Records per batch, and bytes after which a batch ends.
+const REBUILD_BATCH: usize = 512;
+const REBUILD_BYTES: usize = 4 << 20;
+/// A hole of one damaged page or segment holds fewer records of one queue than this; see
+/// [`crate::Store::lost`].
+const HOLE_RECORDS: u64 = 1024;
+
+/// By tree: its head, and the sequence of each record by place, of a data base that is whole.
+pub(crate) type Certain = BTreeMap<String, (Head, HashMap<Box<[u8]>, u64>)>;
+
+/// Reads places and sequences of a data base that was checked before.
+pub(crate) fn contents(db: &sled::Db, keys: &Keys, trees: &BTreeMap<String, Head>) -> Certain {
+    let of = |name: &String| {
+        let mut live = HashMap::new();
+        for entry in &db.open_tree(name).ok()? {
+            let (place, bytes) = entry.ok()?;
+            let (sequence, _) = record::decode(&keys.record, name, &place, &bytes).ok()?;
+            live.insert(Box::from(&*place), sequence);
+        }
+        Some(live)
+    };
+    let trees = trees.iter();
+    trees.filter_map(|(name, head)| Some((name.clone(), (*head, of(name)?)))).collect()
+}
+
+type Rebuilt = (sled::Db, BTreeMap<String, Head>, BTreeMap<String, Names>, BTreeMap<String, u64>);
+
+/// Sets the data base aside and builds a new one from what can be found in it.
+pub(crate) fn rebuild(
+    opener: Opener,
+    dir: &Path,
+    keys: &Keys,
+    promised: &BTreeMap<String, Head>,
+    (image, certain): (Option<Vec<u8>>, Certain),
+    report: &mut OpenReport,
+) -> Result<Rebuilt, StoreError> {
+    let path = &dir.join(STATE);
+    let aside = set_aside(dir, path, image.as_deref())?;
+    let mut salvage = Salvage::gather(&keys.record, aside.as_deref().unwrap_or(path), image);
+    report.set_aside.extend(aside);
+    for (name, (head, live)) in &certain {
+        if let Some(found) = salvage.trees.get_mut(name) {
+            // Up to that head everything is known; what else was found of that time was deleted.
+            found.records.retain(|place, at| {
+                at.sequence > head.sequence || live.get(place) == Some(&at.sequence)
+            });
+        }
+    }
+    let (db, mut trees, mut all_names) = open_checked(opener, path, keys).map_err(|trouble| {
+        StoreError::Backend { action: "open a fresh data base", reason: trouble.to_string() }
+    })?;
+    let mut lost = BTreeMap::new();
+    let mut found_trees = std::mem::take(&mut salvage.trees);
+    let names: BTreeSet<String> = promised.keys().chain(found_trees.keys()).cloned().collect();
+    for name in &names {
+        let found = found_trees.remove(name).unwrap_or_default();
+        let mark = promised.get(name).copied().unwrap_or_default();
+        let whole = certain.get(name).map(|(head, _)| *head).unwrap_or_default();
+        let newest = found.head.filter(|h| h.sequence > whole.sequence).unwrap_or(whole);
+        let truth = if newest.sequence > mark.sequence { newest } else { mark };
+        let mut head = Head {
+            sequence: truth.sequence.max(found.sequence),
+            writes: truth.writes,
+            ..Head::default()
+        };
+        let names = write_anew(&db, keys, name, found.records, &mut salvage, &mut head)?;
+        all_names.insert(name.clone(), names);
+        let exact = head.same_records(&truth);
+        let missing = truth.count.saturating_sub(head.count);
+        let changed = truth.writes.saturating_sub(whole.writes);
+        report.findings.push(Finding::TreeRebuilt {
+            tree: name.clone(),
+            kept: head.count,
+            missing,
+            unsure: if exact { 0 } else { head.count.min(changed) },
+        });
+        if !exact {
+            let batches = truth.writes.saturating_sub(newest.writes);
+            lost.insert(name.clone(), (batches + missing).max(HOLE_RECORDS));
+        }
+        trees.insert(name.clone(), head);
+    }
+    db.flush().map_err(|e| StoreError::Backend {
+        action: "flush the new data base",
+        reason: e.to_string(),
+    })?;
+    Ok((db, trees, all_names, lost))
+}
+
+fn write_anew(
+    db: &sled::Db,
+    keys: &Keys,
+    name: &str,
+    records: HashMap<Box<[u8]>, At>,
+    salvage: &mut Salvage,
+    head: &mut Head,
+) -> Result<Names, StoreError> {
+    let fail = |e: sled::Error| StoreError::Backend {
+        action: "build the data base anew",
+        reason: e.to_string(),
+    };
+    let tree = db.open_tree(name).map_err(fail)?;
+    let (mut batch, mut names) = (sled::Batch::default(), Names::default());
+    let (mut in_batch, mut batch_bytes) = (0, 0);
+    let mut places: Vec<At> = records.into_values().collect();
+    // As they lie in the files, which are read once more.
+    places.sort_unstable();
+    for at in places {
+        // What cannot be read a second time is counted as missing.
+        let Ok(bytes) = salvage.record(at) else { continue };
+        let Ok(record) = record::parse(&keys.record, &bytes) else { continue };
+        if (record.tree, record.sequence) != (name, at.sequence) {
+            continue;
+        }
+        let of = record.content.name();
+        names.add(of, names::id_of(keys, name, of));
+        head.add(keys, name, record.place, record.sequence);
+        batch.insert(record.place, bytes.as_slice());
+        (in_batch, batch_bytes) = (in_batch + 1, batch_bytes + bytes.len());
+        if in_batch == REBUILD_BATCH || batch_bytes >= REBUILD_BYTES {
+            tree.apply_batch(std::mem::take(&mut batch)).map_err(fail)?;
+            (in_batch, batch_bytes) = (0, 0);
+        }
+    }
+    let at = (HEAD_KEY, "");
+    let bytes = record::encode(&keys.record, name, at, head.sequence, &head.encode())?;
+    batch.insert(HEAD_KEY, bytes);
+    tree.apply_batch(batch).map_err(fail)?;
+    Ok(names)
+}
+
+/// Moves the data base out of the way; nothing to move is no error.
+fn set_aside(dir: &Path, path: &Path, image: Option<&[u8]>) -> Result<Option<PathBuf>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let aside = aside::free(dir, STATE)?;
+    fs::rename(path, &aside).map_err(|source| StoreError::File {
+        action: "set aside the damaged data base",
+        path: path.to_owned(),
+        source,
+    })?;
+    if let Some(image) = image {
+        // For whoever looks into it: the main file before sled touched it. A full disk must not
+        // keep the store from opening.
+        let _ = fs::write(aside.join("db.as-found"), image);
+    }
+    Ok(Some(aside))
+}
