@@ -306,7 +306,7 @@ impl Actor for Twin {
                 self.core.restore(&self.init.plan, vital, now, &mut effects);
             }
             if let Some(recorded) = recorded {
-                self.core.restore_recorded(&self.init.plan, recorded);
+                self.core.restore_recorded(&self.init.plan, recorded, now);
             }
             self.core.adopt(&self.init.plan, &alarms, now, &mut effects);
             self.carry_out(effects, now);

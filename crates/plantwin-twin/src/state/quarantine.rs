@@ -144,8 +144,8 @@ impl TwinCore {
             let Some(point) = self.points.get_mut(sample.point.index()) else { continue };
             point.value = Some(sample.value).filter(|v| v.is_finite()).or(point.value);
             point.quality = mark;
-            point.received = frame.received;
-            point.source_time = sample.source_time.unwrap_or(frame.received);
+            point.received = frame.received.min(now);
+            point.source_time = sample.source_time.unwrap_or(point.received);
         }
         if plan.durable() {
             let mut telemetry = Telemetry::of(frame, held.receipt);

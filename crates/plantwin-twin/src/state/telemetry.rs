@@ -22,6 +22,7 @@ impl Telemetry {
             samples: Vec::with_capacity(frame.samples.len()),
             duplicate: false,
             missing: 0,
+            recorded: None,
         }
     }
 

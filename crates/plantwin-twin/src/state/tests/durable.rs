@@ -74,7 +74,7 @@ fn a_frame_delivered_again_is_told_as_a_duplicate_and_a_jump_as_missing() {
     let mut rig = Rig::durable("physical");
     rig.up();
     assert_eq!(one(&rig.send(10, 12.0)), (Some(10), false, 0));
-    let first = durable_frame(10, rig.now, 13.0);
+    let first = durable_frame(10, rig.now, 12.0);
     assert_eq!(one(&rig.tell(TwinMail::Frame(first))), (Some(10), true, 0));
     assert_eq!(one(&rig.send(11, 12.0)), (Some(11), false, 0));
     assert_eq!(one(&rig.send(15, 14.0)), (Some(15), false, 3));
@@ -270,4 +270,33 @@ fn a_digest_is_handed_on_only_with_the_very_word_that_it_is_of() {
     assert!(!kept(|s, _| {
         (s.value, s.quality) = (1e6, Quality::Uncertain(Flaw::DeviceReported));
     }));
+}
+
+#[test]
+fn a_device_that_lost_its_clock_and_its_count_loses_no_value_and_is_shown_at_once() {
+    let mut rig = Rig::durable("physical");
+    rig.up();
+    for number in 1..=10 {
+        assert_eq!(one(&rig.send(100 + number, 12.0)), (Some(100 + number), false, 0));
+    }
+    for number in 1..=10 {
+        rig.now = rig.now.plus(Duration::from_millis(10));
+        let mut mail = durable_frame(number, rig.now, 13.0);
+        let since_start = Timestamp(0).plus(Duration::from_secs(number));
+        mail.frame.samples.iter_mut().for_each(|s| s.source_time = Some(since_start));
+        assert_eq!(one(&rig.tell(TwinMail::Frame(mail))), (Some(number), false, 0));
+    }
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(13.0));
+}
+
+#[test]
+fn a_letter_of_a_run_whose_clock_was_ahead_is_told_and_hides_nothing() {
+    let mut rig = Rig::durable("physical");
+    rig.up();
+    rig.send(10, 12.0);
+    let ahead = rig.now.plus(Duration::from_hours(1));
+    assert_eq!(one(&rig.tell(TwinMail::Frame(durable_frame(5, ahead, 19.0)))), (Some(5), false, 0));
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(12.0));
+    rig.send(11, 13.0);
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(13.0));
 }
