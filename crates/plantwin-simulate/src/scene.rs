@@ -82,6 +82,8 @@ pub(crate) enum Act {
     Kill { kept: usize, down: Duration },
     /// The process drains, saves and ends in order.
     Stop { down: Duration },
+    /// The process dies, and the plant's clock is set back before the next one starts.
+    SetBack { by: Duration, kept: usize, down: Duration },
 }
 
 /// One simulated device.
@@ -265,7 +267,7 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
         let lasts = chance.millis(200, 30_000);
         let device = chance.between(0, devices as u64 - 1) as usize;
         let wire = chance.between(0, WIRES as u64 - 1) as usize;
-        match chance.between(0, 15) {
+        match chance.between(0, 16) {
             0..=2 => {
                 let mode = chance.pick(&[Wire::Refuses, Wire::Hangs, Wire::Dead]);
                 acts.push((at, Act::Wire { device, wire, mode }));
@@ -321,6 +323,11 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
                 let down = chance.millis(0, 20_000);
                 acts.push((at, Act::CrashAt { after, kept, down }));
             }
+            15 => {
+                let by = chance.millis(100, 7_200_000);
+                let (kept, down) = (chance.pick(&[0, 0, 1]), chance.millis(0, 20_000));
+                acts.push((at, Act::SetBack { by, kept, down }));
+            }
             _ => {
                 let (kept, down) = (chance.pick(&[0, 0, 1]), chance.millis(0, 20_000));
                 let act = chance.pick(&[Act::Kill { kept, down }, Act::Stop { down }]);
@@ -368,6 +375,7 @@ mod tests {
             "CrashAt",
             "Kill",
             "Stop",
+            "SetBack",
         ] {
             assert!(all.contains(word), "no seed says {word}");
         }

@@ -303,6 +303,11 @@ impl World {
                 self.clock.jump(by);
                 self.jumped = self.clock.world();
             }
+            // The process that saw the clock before does nothing any more.
+            Act::SetBack { by, .. } => {
+                self.clock.set_back(by);
+                self.jumped = self.clock.world();
+            }
             Act::DiskError { after, done } => self.disk.fail_after(after, done),
             Act::DiskFull(full) => self.disk.set_full(full),
             Act::CrashAt { after, kept, down } => {
@@ -432,7 +437,7 @@ impl World {
                             self.operator.revive(shown, &*desk);
                         }
                     }
-                    Act::Kill { kept, down } => {
+                    Act::Kill { kept, down } | Act::SetBack { kept, down, .. } => {
                         self.journal.open().count("kills");
                         self.disk.die();
                         return End::Died { kept, down };

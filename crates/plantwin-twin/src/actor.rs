@@ -165,6 +165,11 @@ impl Twin {
                 Effect::Feed => self.feed(now),
                 Effect::Confine { safe } => self.confine(Some(safe.to_vec())),
                 Effect::Unconfine => self.confine(None),
+                Effect::LetGo { receipts } => {
+                    if let Some(line) = &self.init.line {
+                        line.let_go(&receipts);
+                    }
+                }
                 Effect::Write { key, writes } => self.write(key, &writes, now),
             }
         }

@@ -22,6 +22,8 @@ pub trait LinePort: Send {
     /// Confines the device, after these writes, or (`None`) lets it go. Never refused: the line
     /// looks before it does anything else.
     fn confine(&self, safe: Option<Vec<(PointIx, f64)>>);
+    /// The values with these receipts were not kept: nobody will confirm them. Never refused.
+    fn let_go(&self, receipts: &[u64]);
 }
 
 /// Rehearses crashes, for simulations and storms of panics.

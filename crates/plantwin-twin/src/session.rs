@@ -151,6 +151,11 @@ impl Session {
         matches!(self.grade, Grade::None { asked: true } | Grade::Refused { again: true, .. })
     }
 
+    /// Whether the device is not believed and will not be asked again over this connection.
+    pub(crate) const fn is_refused(&self) -> bool {
+        matches!(self.grade, Grade::Refused { again: false, .. })
+    }
+
     /// Whether the device may speak and be spoken to.
     pub fn is_open(&self, now: Timestamp) -> bool {
         match &self.grade {

@@ -86,7 +86,7 @@ impl TwinCore {
                 }
                 return;
             }
-            Admission::Unauthenticated => return self.hold(plan, held),
+            Admission::Unauthenticated => return self.hold(plan, held, out),
         }
         let mut changes = Changes::new();
         let mut not_finite = None;

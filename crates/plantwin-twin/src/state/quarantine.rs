@@ -45,7 +45,6 @@ impl TwinCore {
         }
         out.push(Effect::Confine { safe: safe_state(plan) });
         self.session.end();
-        self.release_held(plan);
         for point in &mut self.points {
             point.desired = None;
             if point.value.is_some() {
@@ -53,6 +52,10 @@ impl TwinCore {
             }
         }
         self.enter(TwinState::Quarantined, Reason::Text(text.clone()), now);
+        // What waited for its session is recorded with the mark, like all that it says from now on.
+        for held in std::mem::take(&mut self.held).iter().filter(|_| plan.durable()) {
+            self.take_marked(plan, held, now, out);
+        }
         let mut changes = Changes::new();
         self.alarms.raise(Condition::Quarantine, &text, now, &mut changes);
         if self.path.is_none() {

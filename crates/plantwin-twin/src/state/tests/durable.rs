@@ -300,3 +300,43 @@ fn a_letter_of_a_run_whose_clock_was_ahead_is_told_and_hides_nothing() {
     rig.send(11, 13.0);
     assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(13.0));
 }
+
+#[test]
+fn no_receipt_is_held_for_a_device_that_will_not_be_believed() {
+    let let_go = |effects: &Effects| -> Vec<u64> {
+        let receipts = effects.iter().filter_map(|e| match e {
+            Effect::LetGo { receipts } => Some(receipts.clone()),
+            _ => None,
+        });
+        receipts.flatten().collect()
+    };
+    let refused = |again| {
+        let reason = "the token expired".to_owned();
+        TwinMail::Session(SessionMail::Refused { reason, again })
+    };
+    let mut rig = Rig::durable("simulated");
+    rig.up();
+    for sequence in 1..=3 {
+        rig.send(sequence, 12.0);
+    }
+    assert_eq!(let_go(&rig.tell(refused(true))), [], "it is asked again, and they wait on");
+    assert_eq!(let_go(&rig.tell(refused(false))), [1, 2, 3]);
+    assert_eq!(let_go(&rig.send(4, 12.0)), [4], "nor is what comes after it");
+    let effects = rig.proved();
+    assert!(told(&effects).is_empty(), "{effects:?}");
+}
+
+#[test]
+fn what_waits_for_its_session_when_the_device_is_confined_is_recorded_with_the_mark() {
+    let mut rig = Rig::durable("simulated");
+    rig.up();
+    for sequence in 1..=3 {
+        rig.send(sequence, 12.0);
+    }
+    let reason = "its seal was forged".to_owned();
+    let told = told(&rig.tell(TwinMail::Quarantine { key: None, reason }));
+    let receipts: Vec<_> = told.iter().map(|t| t.receipt).collect();
+    assert_eq!(receipts, [Some(1), Some(2), Some(3)]);
+    let mark = Quality::Bad(Flaw::Quarantined);
+    assert!(told.iter().flat_map(|t| &t.samples).all(|s| s.quality == mark), "{told:?}");
+}
