@@ -66,6 +66,8 @@ pub(crate) enum Act {
     Busy { device: usize, busy: bool },
     /// So many measurements have no number as their level.
     Blind { device: usize, measurements: u32 },
+    /// The device starts anew, with or without its clock.
+    Restart { device: usize, clock: bool },
     /// The next letters of the device are trapped.
     Traps { device: usize, trap: Trap, times: u32 },
     /// The way northbound closes or opens.
@@ -267,7 +269,7 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
         let lasts = chance.millis(200, 30_000);
         let device = chance.between(0, devices as u64 - 1) as usize;
         let wire = chance.between(0, WIRES as u64 - 1) as usize;
-        match chance.between(0, 16) {
+        match chance.between(0, 17) {
             0..=2 => {
                 let mode = chance.pick(&[Wire::Refuses, Wire::Hangs, Wire::Dead]);
                 acts.push((at, Act::Wire { device, wire, mode }));
@@ -328,6 +330,10 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
                 let (kept, down) = (chance.pick(&[0, 0, 1]), chance.millis(0, 20_000));
                 acts.push((at, Act::SetBack { by, kept, down }));
             }
+            16 => {
+                let clock = chance.happens(0.5);
+                acts.push((at, Act::Restart { device, clock }));
+            }
             _ => {
                 let (kept, down) = (chance.pick(&[0, 0, 1]), chance.millis(0, 20_000));
                 let act = chance.pick(&[Act::Kill { kept, down }, Act::Stop { down }]);
@@ -376,6 +382,7 @@ mod tests {
             "Kill",
             "Stop",
             "SetBack",
+            "Restart",
         ] {
             assert!(all.contains(word), "no seed says {word}");
         }

@@ -9,8 +9,9 @@
 //!   unconfirmed;
 //! - so is one whose frame is dated later than the last, or a day and more before it: the clock
 //!   was lost;
-//! - within the memory a number that never came was overtaken, and one that did come is known by
-//!   its number, its time and its values together: only the very same is a repetition.
+//! - so is one below all that came, of a device without a clock;
+//! - otherwise a number within the memory that never came was overtaken, and one that did come is
+//!   known by its number, its time and its values together: only the very same is a repetition.
 //!
 //! What that loses: a device that tells no time and whose first values after a restart are, number
 //! for number, those of the run before, is taken to repeat itself up to the first that differs, at
@@ -143,6 +144,7 @@ impl Memory {
                 Admission::Fresh { missing: 0 }
             };
         }
+        let dated = source.is_some_and(|source| source.plus(CLOCK_LOST) > frame.received);
         let print = print(frame);
         let near = back.filter(|&back| back < MEMORY);
         let known = near.is_some_and(|back| self.seen & (1 << back) != 0);
@@ -157,9 +159,11 @@ impl Memory {
         if back.is_some() {
             let anew =
                 |source: Timestamp| source > self.source || source.plus(CLOCK_LOST) <= self.source;
+            // Without a clock, only what lies between two that came can have been overtaken.
+            let between = |back: u64| dated || self.seen >> back != 0;
             match near {
                 _ if again => return Admission::Duplicate,
-                Some(back) if !source.is_some_and(anew) => {
+                Some(back) if !source.is_some_and(anew) && between(back) => {
                     self.note(sequence, back, print);
                     return Admission::Late;
                 }
@@ -172,8 +176,7 @@ impl Memory {
         self.last = Some(sequence);
         self.note(sequence, 0, print);
         self.source = source.unwrap_or(self.source);
-        let day = |source: Timestamp| source.plus(CLOCK_LOST) > frame.received;
-        self.dated = source.is_some_and(day);
+        self.dated = dated;
         Admission::Fresh { missing: step.unwrap_or(0).saturating_sub(1) }
     }
 
