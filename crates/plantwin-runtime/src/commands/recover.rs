@@ -109,21 +109,18 @@ pub(crate) fn recover<R>(
     let (stories, orphans) = stories(steps);
     for story in stories.into_values() {
         let target = target(plant, &story.intent);
-        match story.outcome {
-            Some((outcome, at)) => {
-                let written = target.as_ref().filter(|_| story.sent.is_some());
-                let written = written.map(|(device, writes, _)| Written {
-                    device: *device,
-                    writes,
-                    until: at.min(now),
-                });
-                commands.recall(story.intent, outcome, written);
-            }
-            None => {
-                // Before what ends now, or it would not count that the other may have undone it.
-                let sent = story.sent.map(|at| at.min(Timestamp(now.0.saturating_sub(1))));
-                commands.resume(story.intent, target, sent, now, out);
-            }
+        if let Some((outcome, at)) = story.outcome {
+            let written = target.as_ref().filter(|_| story.sent.is_some());
+            let written = written.map(|(device, writes, _)| Written {
+                device: *device,
+                writes,
+                until: at.min(now),
+            });
+            commands.recall(story.intent, outcome, written);
+        } else {
+            // Before what ends now, or it would not count that the other may have undone it.
+            let sent = story.sent.map(|at| at.min(Timestamp(now.0.saturating_sub(1))));
+            commands.resume(story.intent, target, sent, now, out);
         }
     }
     orphans

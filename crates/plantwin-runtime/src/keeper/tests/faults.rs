@@ -63,7 +63,7 @@ fn load() -> (Queue, BTreeMap<u64, Arc<Confirmed>>) {
         queue.push_durable(DurableJob::Telemetry {
             device,
             record,
-            recorded: Some(Recorded::of(n, Timestamp::from_millis(n as i64))),
+            recorded: Some(Recorded::of(n, Timestamp::from_millis(n.cast_signed()))),
             receipt: Some(receipted),
             burden: None,
         });
