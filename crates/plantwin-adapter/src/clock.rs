@@ -9,7 +9,8 @@ use plantwin_model::{Clock, Timestamp};
 
 /// Wall time at start, advanced by the monotonic clock, times a speed.
 ///
-/// It never runs backwards, whatever happens to the system's wall clock.
+/// It never runs backwards, whatever happens to the system's wall clock. The next process may
+/// begin earlier all the same: the wall clock was set back meanwhile, or this one ran ahead of it.
 #[derive(Debug)]
 pub struct SystemClock {
     origin: Timestamp,

@@ -19,7 +19,7 @@ use plantwin_model::{
 };
 use plantwin_seal::{Secret, derive_key};
 use plantwin_store::{Spool, SpoolLimits, Store, StoreError, StoreExt as _, Tree};
-use plantwin_twin::{Drill, SetAside, Vital};
+use plantwin_twin::{Drill, Recorded, SetAside, Vital};
 use tokio::sync::watch;
 
 use crate::{
@@ -39,8 +39,6 @@ use crate::{
 pub(crate) const TWINS: Tree = Tree::new("twins");
 /// Where the newest recorded frame of each device of durable delivery is kept.
 pub(crate) const RECORDED: Tree = Tree::new("recorded");
-/// A device's own sequence number of a frame, and when it was measured.
-pub(crate) type Recorded = (u64, Timestamp);
 /// Where letters set aside are kept.
 pub(crate) const LETTERS: Tree = Tree::new("letters");
 /// Where a plant's actors live.
@@ -139,9 +137,8 @@ pub struct Restored {
     pub alarms: HashMap<DeviceId, Vec<AlarmView>>,
     /// Letters set aside.
     pub letters: HashMap<DeviceId, Vec<SetAside>>,
-    /// Of devices of durable delivery, the newest frame on record: its sequence number, and when
-    /// it was measured.
-    pub recorded: BTreeMap<DeviceId, (u64, Timestamp)>,
+    /// Of devices of durable delivery, which frames are on record.
+    pub recorded: BTreeMap<DeviceId, Recorded>,
 }
 
 /// Puts a plant together. Must be called within an actix system.
@@ -162,8 +159,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         };
         let spec = plant.spool.clone();
         let store = Arc::clone(store);
-        let recorded = memory.restored.recorded.clone();
-        keeper = Some(Keeper::start(store, spool, recorded, spec, Arc::clone(&clock), place)?);
+        keeper = Some(Keeper::start(store, spool, spec, Arc::clone(&clock), place)?);
     }
     let commands = Arc::new(CommandDesk::new(keeper.clone(), Arc::clone(&clock)));
     let northbound = plant.northbound.as_ref().filter(|_| keeper.is_some()).map(|target| {
@@ -340,8 +336,16 @@ impl Memory {
                 )),
             }
         }
-        for (device, recorded) in store.scan_values::<Recorded>(RECORDED)? {
-            memory.restored.recorded.insert(DeviceId::from(device.as_str()), recorded);
+        for (device, bytes) in store.scan(RECORDED)? {
+            match Recorded::from_bytes(&bytes) {
+                Some(recorded) => {
+                    memory.restored.recorded.insert(DeviceId::from(device.as_str()), recorded);
+                }
+                None => warnings.push(format!(
+                    "which values of {device} are on record is of another version and was left \
+                     out; some of them may be recorded twice"
+                )),
+            }
         }
         for (key, letter) in store.scan_values::<SetAside>(LETTERS)? {
             let device = DeviceId::from(key.split_once('/').map_or(key.as_str(), |(d, _)| d));

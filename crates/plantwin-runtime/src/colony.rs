@@ -242,9 +242,13 @@ impl Colony {
                 inbox,
                 station: station.clone(),
                 outlets,
-                line: orders
-                    .as_ref()
-                    .map(|(tx, _)| Box::new(OrderPort(tx.clone(), confiner)) as Box<dyn LinePort>),
+                line: orders.as_ref().map(|(tx, _)| {
+                    Box::new(OrderPort {
+                        orders: tx.clone(),
+                        confiner,
+                        confirmed: Arc::clone(&own_confirmed),
+                    }) as Box<dyn LinePort>
+                }),
                 clock: Arc::clone(&clock),
                 restored: restored.vitals.remove(known),
                 recorded: restored.recorded.remove(known),
@@ -418,15 +422,23 @@ impl Flows {
 }
 
 /// The twin's way to its line.
-struct OrderPort(mpsc::Sender<LineOrder>, Confiner);
+struct OrderPort {
+    orders: mpsc::Sender<LineOrder>,
+    confiner: Confiner,
+    confirmed: Arc<Confirmed>,
+}
 
 impl LinePort for OrderPort {
     fn confine(&self, safe: Option<Vec<(plantwin_model::PointIx, f64)>>) {
-        self.1.tell(safe);
+        self.confiner.tell(safe);
     }
 
     fn write(&self, key: u64, writes: Vec<(plantwin_model::PointIx, f64)>) -> bool {
-        self.0.try_send(LineOrder::Write { key, writes }).is_ok()
+        self.orders.try_send(LineOrder::Write { key, writes }).is_ok()
+    }
+
+    fn let_go(&self, receipts: &[u64]) {
+        self.confirmed.let_go(receipts);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Virtual time: tokio's paused clock, counted on across crashes of the simulated process.
 //!
 //! *World time* only ever passes; the plant's clock shows it plus an offset that a fault may move
-//! forwards, as on a machine that was suspended. Absent: moving backwards, which the real clock
-//! (`plantwin_adapter::SystemClock`) never does either.
+//! forwards, as on a machine that was suspended, or backwards between two processes, as when
+//! somebody sets the machine's clock. Absent: moving backwards under a process that runs, which
+//! the real clock (`plantwin_adapter::SystemClock`) never does either.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -25,7 +26,8 @@ struct State {
     base: Duration,
     /// When it began in tokio's time.
     began: Option<Instant>,
-    offset: Duration,
+    /// Nanoseconds by which the plant's clock is ahead of world time.
+    offset: i64,
 }
 
 impl State {
@@ -60,7 +62,14 @@ impl VirtualClock {
 
     /// The plant's clock jumps forwards.
     pub fn jump(&self, by: Duration) {
-        self.state().offset += by;
+        let mut state = self.state();
+        state.offset = state.offset.saturating_add(nanos(by));
+    }
+
+    /// The plant's clock is set back; no process may run that saw it before.
+    pub fn set_back(&self, by: Duration) {
+        let mut state = self.state();
+        state.offset = state.offset.saturating_sub(nanos(by));
     }
 
     /// Time since the simulation began, without jumps.
@@ -79,8 +88,13 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         let state = self.state();
-        ORIGIN.plus(state.world() + state.offset)
+        let world = ORIGIN.plus(state.world());
+        Timestamp(world.0.saturating_add(state.offset))
     }
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -102,6 +116,9 @@ mod tests {
         clock.jump(Duration::from_hours(1));
         assert_eq!(clock.world(), Duration::from_secs(8));
         assert_eq!(clock.now(), ORIGIN.plus(Duration::from_secs(3_608)));
+        clock.set_back(Duration::from_hours(2));
+        assert_eq!(clock.world(), Duration::from_secs(8));
+        assert_eq!(clock.now().plus(Duration::from_secs(3_592)), ORIGIN);
         let due = clock.instant_of(Duration::from_secs(9));
         assert_eq!(due - Instant::now(), Duration::from_secs(1));
     }

@@ -13,6 +13,7 @@ use plantwin_twin::{Drill, TwinMail};
 use crate::{
     clock::VirtualClock,
     journal::SharedJournal,
+    net::Device,
     random::{FNV_START, fnv},
     scene::Trap,
 };
@@ -109,7 +110,7 @@ impl Drill for Traps {
             };
             let twice = self.state().last.insert(device.0, name(letter)) == Some(name(letter));
             if let TwinMail::Frame(mail) = letter
-                && let (true, Some(number)) = (twice, mail.frame.sequence)
+                && let (true, Some(number)) = (twice, Device::number_of(&mail.frame))
             {
                 journal.aside[device.index()].insert(number);
             }

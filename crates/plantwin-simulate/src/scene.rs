@@ -66,6 +66,8 @@ pub(crate) enum Act {
     Busy { device: usize, busy: bool },
     /// So many measurements have no number as their level.
     Blind { device: usize, measurements: u32 },
+    /// The device starts anew, with or without its clock.
+    Restart { device: usize, clock: bool },
     /// The next letters of the device are trapped.
     Traps { device: usize, trap: Trap, times: u32 },
     /// The way northbound closes or opens.
@@ -82,6 +84,8 @@ pub(crate) enum Act {
     Kill { kept: usize, down: Duration },
     /// The process drains, saves and ends in order.
     Stop { down: Duration },
+    /// The process dies, and the plant's clock is set back before the next one starts.
+    SetBack { by: Duration, kept: usize, down: Duration },
 }
 
 /// One simulated device.
@@ -265,7 +269,7 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
         let lasts = chance.millis(200, 30_000);
         let device = chance.between(0, devices as u64 - 1) as usize;
         let wire = chance.between(0, WIRES as u64 - 1) as usize;
-        match chance.between(0, 15) {
+        match chance.between(0, 17) {
             0..=2 => {
                 let mode = chance.pick(&[Wire::Refuses, Wire::Hangs, Wire::Dead]);
                 acts.push((at, Act::Wire { device, wire, mode }));
@@ -321,6 +325,15 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
                 let down = chance.millis(0, 20_000);
                 acts.push((at, Act::CrashAt { after, kept, down }));
             }
+            15 => {
+                let by = chance.millis(100, 7_200_000);
+                let (kept, down) = (chance.pick(&[0, 0, 1]), chance.millis(0, 20_000));
+                acts.push((at, Act::SetBack { by, kept, down }));
+            }
+            16 => {
+                let clock = chance.happens(0.5);
+                acts.push((at, Act::Restart { device, clock }));
+            }
             _ => {
                 let (kept, down) = (chance.pick(&[0, 0, 1]), chance.millis(0, 20_000));
                 let act = chance.pick(&[Act::Kill { kept, down }, Act::Stop { down }]);
@@ -368,6 +381,8 @@ mod tests {
             "CrashAt",
             "Kill",
             "Stop",
+            "SetBack",
+            "Restart",
         ] {
             assert!(all.contains(word), "no seed says {word}");
         }

@@ -297,10 +297,20 @@ impl World {
             Act::Weather(weather) => self.net.set_weather(weather),
             Act::Busy { device, busy } => self.net.set_busy(device, busy),
             Act::Blind { device, measurements } => self.net.blind(device, measurements),
+            Act::Restart { device, clock } => {
+                self.journal.open().count("devices_restarted");
+                self.net.restart(device, clock);
+            }
             Act::Traps { device, trap, times } => self.traps.set(device, trap, times),
             Act::Cloud(up) => self.net.set_cloud(up),
             Act::Jump(by) => {
                 self.clock.jump(by);
+                self.jumped = self.clock.world();
+            }
+            // The process that saw the clock before does nothing any more.
+            Act::SetBack { by, .. } => {
+                self.journal.open().count("clock_set_back");
+                self.clock.set_back(by);
                 self.jumped = self.clock.world();
             }
             Act::DiskError { after, done } => self.disk.fail_after(after, done),
@@ -432,7 +442,7 @@ impl World {
                             self.operator.revive(shown, &*desk);
                         }
                     }
-                    Act::Kill { kept, down } => {
+                    Act::Kill { kept, down } | Act::SetBack { kept, down, .. } => {
                         self.journal.open().count("kills");
                         self.disk.die();
                         return End::Died { kept, down };

@@ -129,6 +129,8 @@ fn every_kind_of_misfortune_really_happens() {
         "twins_revived",
         "records_arrived",
         "alarms_acknowledged",
+        "clock_set_back",
+        "devices_restarted",
     ] {
         assert!(seen.get(what).is_some_and(|&n| n > 0), "{what} never happened: {seen:?}");
     }

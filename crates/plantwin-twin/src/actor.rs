@@ -165,6 +165,11 @@ impl Twin {
                 Effect::Feed => self.feed(now),
                 Effect::Confine { safe } => self.confine(Some(safe.to_vec())),
                 Effect::Unconfine => self.confine(None),
+                Effect::LetGo { receipts } => {
+                    if let Some(line) = &self.init.line {
+                        line.let_go(&receipts);
+                    }
+                }
                 Effect::Write { key, writes } => self.write(key, &writes, now),
             }
         }
@@ -306,7 +311,7 @@ impl Actor for Twin {
                 self.core.restore(&self.init.plan, vital, now, &mut effects);
             }
             if let Some(recorded) = recorded {
-                self.core.restore_recorded(&self.init.plan, recorded);
+                self.core.restore_recorded(&self.init.plan, recorded, now);
             }
             self.core.adopt(&self.init.plan, &alarms, now, &mut effects);
             self.carry_out(effects, now);

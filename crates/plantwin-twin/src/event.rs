@@ -6,6 +6,8 @@ use plantwin_model::{
 use plantwin_seal::{Content, Lane, OriginDigest};
 use serde::{Deserialize, Serialize};
 
+use crate::Recorded;
+
 /// Said by a twin to the station that keeps the plant's view.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum TwinEvent {
@@ -103,6 +105,9 @@ pub struct Telemetry {
     /// own sequence, or had to shed: a gap to be recorded. One that arrives late after all is
     /// told in its turn and was counted here.
     pub missing: u64,
+    /// Which frames of the device are accepted, with this one: to be put on record no sooner than
+    /// it, and in place of what was there. `None` if its frames are not numbered.
+    pub recorded: Option<Recorded>,
 }
 
 /// One value of a [`Telemetry`].

@@ -7,7 +7,7 @@ use std::{cell::RefCell, sync::Arc};
 use plantwin_model::{AlarmView, Clock, DeviceIx, PointIx, Timestamp};
 use plantwin_seal::{Opener, SealError, Sealed, Sealer, Secret};
 
-use crate::{FlowOutlet, Inbox, Mailbox, SetAside, TwinEvent, TwinMail, TwinPlan, Vital};
+use crate::{FlowOutlet, Inbox, Mailbox, Recorded, SetAside, TwinEvent, TwinMail, TwinPlan, Vital};
 
 thread_local! {
     /// Where letters are opened: one buffer for all twins of a thread. A panic while a letter is
@@ -22,6 +22,8 @@ pub trait LinePort: Send {
     /// Confines the device, after these writes, or (`None`) lets it go. Never refused: the line
     /// looks before it does anything else.
     fn confine(&self, safe: Option<Vec<(PointIx, f64)>>);
+    /// The values with these receipts were not kept: nobody will confirm them. Never refused.
+    fn let_go(&self, receipts: &[u64]);
 }
 
 /// Rehearses crashes, for simulations and storms of panics.
@@ -98,9 +100,8 @@ pub struct TwinInit {
     pub clock: Arc<dyn Clock>,
     /// What survived from the last run.
     pub restored: Option<Vital>,
-    /// The newest frame of the device on record, which may be newer than what survived of the
-    /// twin: its sequence number, and when it was measured.
-    pub recorded: Option<(u64, Timestamp)>,
+    /// Which frames of the device are on record: they may be newer than what survived of the twin.
+    pub recorded: Option<Recorded>,
     /// Alarms that were told in the last run and are not known to be normal again.
     pub restored_alarms: Vec<AlarmView>,
     /// Seals letters that are set aside; the same in each run.

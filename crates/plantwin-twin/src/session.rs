@@ -9,6 +9,12 @@ use plantwin_adapter::{Frame, Sample};
 use plantwin_model::{Flaw, PointIx, PointSpec, Quality, SessionView, Timestamp};
 
 use crate::{SessionMail, TwinPlan};
+use memory::Memory;
+pub use memory::Recorded;
+
+mod memory;
+#[cfg(test)]
+mod tests;
 
 /// A value that passed the session.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -81,15 +87,8 @@ const MAX_AHEAD: std::time::Duration = std::time::Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Session {
     grade: Grade,
-    last_sequence: Option<u64>,
-    /// Which of the [`MEMORY`] sequence numbers up to the last one were received; the last one is
-    /// bit 0.
-    seen: u64,
-    last_source: Timestamp,
+    memory: Memory,
 }
-
-/// How far back single sequence numbers are remembered: as many as a line may have unconfirmed.
-const MEMORY: u64 = u64::BITS as u64;
 
 #[derive(Clone, PartialEq, Debug)]
 enum Grade {
@@ -111,12 +110,7 @@ enum Grade {
 impl Session {
     /// No session.
     pub const fn new() -> Self {
-        Self {
-            grade: Grade::None { asked: false },
-            last_sequence: None,
-            seen: 0,
-            last_source: Timestamp(i64::MIN),
-        }
+        Self { grade: Grade::None { asked: false }, memory: Memory::new() }
     }
 
     /// A path is up. Returns whether the device must prove who it is before it is believed.
@@ -157,6 +151,11 @@ impl Session {
         matches!(self.grade, Grade::None { asked: true } | Grade::Refused { again: true, .. })
     }
 
+    /// Whether the device is not believed and will not be asked again over this connection.
+    pub(crate) const fn is_refused(&self) -> bool {
+        matches!(self.grade, Grade::Refused { again: false, .. })
+    }
+
     /// Whether the device may speak and be spoken to.
     pub fn is_open(&self, now: Timestamp) -> bool {
         match &self.grade {
@@ -177,55 +176,24 @@ impl Session {
         }
     }
 
-    /// The last sequence number and source time received, if the device tells both.
-    pub(crate) fn recorded(&self) -> Option<(u64, Timestamp)> {
-        let sequence = self.last_sequence?;
-        (self.last_source > Timestamp(i64::MIN)).then_some((sequence, self.last_source))
+    /// What is to be on record with the frames that were admitted; `None` of a device that does
+    /// not number them.
+    pub(crate) fn recorded(&self) -> Option<Recorded> {
+        self.memory.recorded()
     }
 
     /// Takes up what an earlier run of the process had received.
-    pub(crate) fn restore(&mut self, (sequence, source): (u64, Timestamp)) {
-        self.last_sequence = Some(sequence);
-        self.last_source = source;
-        self.seen = u64::MAX;
+    pub(crate) fn restore(&mut self, recorded: Recorded, now: Timestamp) {
+        self.memory.restore(recorded, now);
     }
 
-    /// Judges a frame as a whole. A sequence that goes back while the source time goes on is a
-    /// device that restarted; so is one that goes back by [`MEMORY`] or more without any source
-    /// time. One that goes back otherwise was received before, or was overtaken.
-    pub(crate) fn admit(&mut self, frame: &Frame, now: Timestamp) -> Admission {
+    /// Judges a frame as a whole. One that is `outdated` bears values of its time and says nothing
+    /// of now.
+    pub(crate) fn admit(&mut self, frame: &Frame, outdated: bool, now: Timestamp) -> Admission {
         if !self.is_open(now) {
             return Admission::Unauthenticated;
         }
-        let source = frame.samples.iter().filter_map(|s| s.source_time).max();
-        let back = self.last_sequence.zip(frame.sequence).and_then(|(l, s)| l.checked_sub(s));
-        if let Some(back) = back {
-            match source {
-                Some(source) if source > self.last_source => {}
-                None if back >= MEMORY => {}
-                _ if back < MEMORY && self.seen & (1 << back) == 0 && !frame.is_past() => {
-                    self.seen |= 1 << back;
-                    return Admission::Late;
-                }
-                _ => return Admission::Duplicate,
-            }
-        }
-        if frame.is_past() {
-            // A device that has restarted since counts from below what its store still holds.
-            return Admission::Fresh { missing: 0 };
-        }
-        let mut missing = 0;
-        if let Some(sequence) = frame.sequence {
-            let step = self.last_sequence.and_then(|last| sequence.checked_sub(last));
-            missing = step.unwrap_or(0).saturating_sub(1);
-            let before = step.filter(|&s| 0 < s && s < MEMORY).map_or(0, |s| self.seen << s);
-            self.seen = before | 1;
-            self.last_sequence = Some(sequence);
-        }
-        if let Some(source) = source {
-            self.last_source = source;
-        }
-        Admission::Fresh { missing }
+        self.memory.admit(frame, outdated)
     }
 
     /// Opens one sample of an admitted frame.

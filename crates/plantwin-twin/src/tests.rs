@@ -154,6 +154,7 @@ impl LinePort for Fuse {
         true
     }
     fn confine(&self, _: Option<Vec<(PointIx, f64)>>) {}
+    fn let_go(&self, _: &[u64]) {}
 }
 
 struct Bench {

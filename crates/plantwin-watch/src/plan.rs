@@ -179,6 +179,15 @@ impl AlarmPlan {
         self.defs.iter().position(|d| &*d.name == name).map(|i| AlarmIx(i as u16))
     }
 
+    /// The delay that may run for an alarm that is raised, or is not; none unless it is a threshold.
+    pub(crate) fn delay(&self, ix: AlarmIx, raised: bool) -> Duration {
+        match self.get(ix).map(|def| &def.rule) {
+            Some(Rule::Threshold(t)) if raised => t.off_delay,
+            Some(Rule::Threshold(t)) => t.on_delay,
+            _ => Duration::ZERO,
+        }
+    }
+
     /// All alarms with their places.
     pub fn iter(&self) -> impl Iterator<Item = (AlarmIx, &AlarmDef)> {
         self.defs.iter().enumerate().map(|(i, d)| (AlarmIx(i as u16), d))

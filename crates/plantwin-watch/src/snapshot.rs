@@ -57,8 +57,9 @@ impl AlarmBank {
     }
 
     /// Takes up what a bank, of this type or an older version of it, once was; all that this
-    /// bank knew is replaced. Unknown names, and alarms named twice, are dropped.
-    pub fn restore(&mut self, snapshot: BankSnapshot) {
+    /// bank knew is replaced. Unknown names, and alarms named twice, are dropped. A clock that was
+    /// ahead when the snapshot was made makes no delay longer than it is.
+    pub fn restore(&mut self, snapshot: BankSnapshot, now: Timestamp) {
         let plan = self.plan().clone();
         self.live.clear();
         for alarm in snapshot.alarms {
@@ -67,12 +68,15 @@ impl AlarmBank {
             if idle || self.live.iter().any(|l| l.alarm == ix) {
                 continue;
             }
+            let raised =
+                matches!(alarm.state, Some(AlarmState::Unacknowledged | AlarmState::Acknowledged));
+            let delay = plan.delay(ix, raised);
             self.live.push(Live {
                 alarm: ix,
                 state: alarm.state,
                 since: alarm.since,
                 raised: alarm.raised,
-                due: alarm.due,
+                due: alarm.due.map(|due| due.min(now.plus(delay))),
                 value: alarm.value,
                 note: alarm.note.map(Into::into),
             });
@@ -90,13 +94,16 @@ impl AlarmBank {
     /// Takes up an alarm that was told and that this bank does not know, or knows as it was
     /// before: what a bank saved may be older than what it told. Its text stays as it was told
     /// until the alarm changes. Returns whether anything was taken up; alarms of other devices and
-    /// names that the type does not have are not.
-    pub fn adopt(&mut self, told: &AlarmView) -> bool {
+    /// names that the type does not have are not. Times after `now` are of before the clock was
+    /// set back, and so are older than any other.
+    pub fn adopt(&mut self, told: &AlarmView, now: Timestamp) -> bool {
         let name = told.id.as_str().strip_prefix(self.device().as_str());
         let name = name.and_then(|name| name.strip_prefix('.'));
         let Some(alarm) = name.and_then(|name| self.plan().find(name)) else { return false };
         let known = self.live.iter_mut().find(|l| l.alarm == alarm);
-        if known.as_ref().is_some_and(|l| l.state.is_some() && l.since >= told.since) {
+        let order = |since: Timestamp| (since <= now, since);
+        let newer = |l: &Live| l.state.is_some() && order(l.since) >= order(told.since);
+        if known.as_deref().is_some_and(newer) {
             return false;
         }
         let live = Live {

@@ -97,7 +97,8 @@ pub(crate) fn condensed(steps: Vec<CommandStep>) -> (Vec<CommandStep>, usize) {
 }
 
 /// Replays the journal into `commands`. Returns how many steps belong to a command whose intent
-/// is not there (the log was pruned or damaged).
+/// is not there (the log was pruned or damaged). What was sent by a clock that was ahead counts as
+/// sent now: else nothing the device shows would be newer until that time comes again.
 pub(crate) fn recover<R>(
     commands: &mut Commands<R>,
     plant: &PlantSpec,
@@ -108,17 +109,18 @@ pub(crate) fn recover<R>(
     let (stories, orphans) = stories(steps);
     for story in stories.into_values() {
         let target = target(plant, &story.intent);
-        match story.outcome {
-            Some((outcome, at)) => {
-                let written = target.as_ref().filter(|_| story.sent.is_some());
-                let written = written.map(|(device, writes, _)| Written {
-                    device: *device,
-                    writes,
-                    until: at,
-                });
-                commands.recall(story.intent, outcome, written);
-            }
-            None => commands.resume(story.intent, target, story.sent, now, out),
+        if let Some((outcome, at)) = story.outcome {
+            let written = target.as_ref().filter(|_| story.sent.is_some());
+            let written = written.map(|(device, writes, _)| Written {
+                device: *device,
+                writes,
+                until: at.min(now),
+            });
+            commands.recall(story.intent, outcome, written);
+        } else {
+            // Before what ends now, or it would not count that the other may have undone it.
+            let sent = story.sent.map(|at| at.min(Timestamp(now.0.saturating_sub(1))));
+            commands.resume(story.intent, target, sent, now, out);
         }
     }
     orphans
@@ -169,15 +171,19 @@ impl LastAsked {
 pub(crate) fn last_asked(steps: &[CommandStep]) -> Vec<LastAsked> {
     let accounted = steps.iter().rposition(|step| *step == CommandStep::Accounted);
     let steps = &steps[accounted.map_or(0, |at| at + 1)..];
-    let newest = steps.iter().filter_map(|step| match step {
-        CommandStep::Outcome { at, .. } | CommandStep::Sent { at, .. } => Some(*at),
-        _ => None,
-    });
-    let since = newest.max();
+    // For each step the newest time behind it: the clock may have been set back between two.
+    let mut behind = vec![None; steps.len()];
+    let mut newest = None;
+    for (step, behind) in steps.iter().zip(&mut behind).rev() {
+        if let CommandStep::Outcome { at, .. } | CommandStep::Sent { at, .. } = step {
+            newest = newest.max(Some(*at));
+        }
+        *behind = newest;
+    }
     let mut last: Vec<LastAsked> = Vec::new();
     let mut places: HashMap<CommandKey, usize> = HashMap::new();
     let mut over = HashSet::new();
-    for step in steps {
+    for (step, behind) in steps.iter().zip(behind) {
         match step {
             CommandStep::Asked { intent, actor } if !actor.is_empty() => {
                 places.insert(intent.key, last.len());
@@ -188,7 +194,7 @@ pub(crate) fn last_asked(steps: &[CommandStep]) -> Vec<LastAsked> {
                 let place = places.get(key).and_then(|at| last.get_mut(*at));
                 let Some(asked) = place else { continue };
                 asked.outcome = Some(outcome.clone());
-                if since.is_some_and(|newest| newest.since(*at) > ACCOUNTED_WITHIN) {
+                if behind.is_some_and(|newest| newest.since(*at) > ACCOUNTED_WITHIN) {
                     over.insert(*key);
                 }
             }

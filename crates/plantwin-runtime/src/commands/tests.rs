@@ -520,6 +520,46 @@ fn after_a_crash_a_command_that_another_may_have_undone_is_unknown() {
 }
 
 #[test]
+fn a_command_in_doubt_is_read_back_after_a_restart_with_an_earlier_clock() {
+    let plant = plant();
+    let at = |ms| Timestamp::from_millis(ms);
+    let journal = |undone: bool| {
+        let mut steps = vec![
+            CommandStep::Intent(asked(1, 3.0, at(5_000_000)).intent),
+            CommandStep::Sent { key: CommandKey(1), at: at(5_000_010) },
+            CommandStep::Intent(asked(2, 4.0, at(5_000_000)).intent),
+            CommandStep::Sent { key: CommandKey(2), at: at(5_000_020) },
+            CommandStep::Outcome { key: CommandKey(1), outcome: Outcome::Done, at: at(5_000_030) },
+        ];
+        if !undone {
+            steps.drain(..2);
+            steps.pop();
+        }
+        steps
+    };
+    for (undone, shown) in [(false, 4.0), (false, 3.0), (true, 4.0), (true, 3.0)] {
+        let mut core: Commands<u8> = Commands::new(1.0);
+        let (mut now, mut out) = (at(2_000), vec![]);
+        recover(&mut core, &plant, journal(undone), now, &mut out);
+        while out.is_empty() {
+            now = now.plus(SECOND);
+            assert!(now < at(60_000), "it stays open");
+            let seen = PointSeen { point: PointIx(0), value: shown, received: now };
+            core.observed(DeviceIx(0), &[seen], now, &mut out);
+        }
+        let [Output::Append(CommandStep::Outcome { outcome, .. })] = &out[..] else {
+            panic!("{out:?}")
+        };
+        let right = match (undone, shown) {
+            (_, 4.0) => matches!(outcome, Outcome::Done),
+            (false, _) => matches!(outcome, Outcome::Failed { .. }),
+            (true, _) => matches!(outcome, Outcome::Unknown { .. }),
+        };
+        assert!(right, "{undone} {shown}: {outcome:?}");
+    }
+}
+
+#[test]
 fn what_the_run_before_may_not_have_accounted_for_is_known_with_who_asked() {
     let at = |ms| Timestamp::from_millis(ms);
     let asked = |key: u128, ms| CommandStep::Asked {
@@ -540,6 +580,10 @@ fn what_the_run_before_may_not_have_accounted_for_is_known_with_who_asked() {
     assert_eq!(last_asked(&journal), []);
     let mut core: Commands<u8> = Commands::new(1.0);
     assert_eq!(recover(&mut core, &plant(), journal, at(80_000), &mut vec![]), 0);
+    // What ended last is so by its place, not by a clock that was set back before it.
+    let set_back = [asked(1, 900_000), done(1, 900_100), asked(2, 0), done(2, 100)];
+    let last: Vec<_> = last_asked(&set_back).into_iter().map(|asked| asked.actor).collect();
+    assert_eq!(last, ["user:1", "user:2"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
 
 use plantwin_model::DeviceId;
 use plantwin_store::LogKind;
+use plantwin_twin::Recorded;
 
 use super::GROUP;
 use crate::{
@@ -55,6 +56,8 @@ pub(crate) enum DurableJob {
     Telemetry {
         device: DeviceId,
         record: TelemetryRecord,
+        /// Which of the device's frames are on record with this one.
+        recorded: Option<Recorded>,
         receipt: Option<Receipted>,
         #[expect(dead_code, reason = "held for what its end does")]
         burden: Option<Burden>,

@@ -2,7 +2,6 @@
 //! arbiter of a simulation, where the disk's time is simulated.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     thread::JoinHandle,
     time::Duration,
@@ -11,8 +10,6 @@ use std::{
 use plantwin_model::{Clock, DeviceId, SpoolSpec};
 use plantwin_store::{LogKind, Spool, Store};
 use tokio::{sync::Notify, time::Instant};
-
-use crate::assembly::Recorded;
 
 use super::{
     pause::{Next, Pauses},
@@ -56,12 +53,10 @@ impl Keeper {
     pub(crate) fn start(
         store: Arc<dyn Store>,
         spool: Spool,
-        recorded: BTreeMap<DeviceId, Recorded>,
         limits: SpoolSpec,
         clock: Arc<dyn Clock>,
         place: KeeperPlace,
     ) -> std::io::Result<Arc<Self>> {
-        let recorded = Mutex::new(recorded);
         let spool = Arc::new(Mutex::new(spool));
         let status = Arc::new(Mutex::new(KeeperStatus::default()));
         let shared = Arc::new(Shared {
@@ -69,15 +64,7 @@ impl Keeper {
             waiting: Condvar::new(),
             notify: Notify::new(),
             stored: Arc::new(Notify::new()),
-            work: Work {
-                store,
-                spool,
-                limits,
-                clock,
-                status,
-                recorded,
-                torn: AtomicBool::new(false),
-            },
+            work: Work { store, spool, limits, clock, status, torn: AtomicBool::new(false) },
         });
         let known: Vec<_> = {
             let spool = shared.work.spool.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,6 @@
 //! disk refuses.
 
 use std::{
-    collections::BTreeMap,
     ops::ControlFlow,
     sync::{
         Arc, Mutex,
@@ -36,8 +35,8 @@ const ALL: Due = Due { log: true, trees: true };
 fn keeper(store: Arc<dyn Store>) -> Arc<Keeper> {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
     let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
-    let (recorded, limits) = (BTreeMap::new(), SpoolSpec::default());
-    Keeper::start(store, spool, recorded, limits, clock, KeeperPlace::Thread).unwrap()
+    let limits = SpoolSpec::default();
+    Keeper::start(store, spool, limits, clock, KeeperPlace::Thread).unwrap()
 }
 
 fn append(keeper: &Keeper, payload: &[u8], must: bool) -> Receiver<Result<(), String>> {
@@ -101,6 +100,7 @@ fn telemetry_is_confirmed_when_it_is_in_the_spool_and_its_end_is_told() {
         keeper.keep(DurableJob::Telemetry {
             device,
             record,
+            recorded: None,
             receipt: Some(receipted),
             burden: None,
         });
@@ -167,7 +167,13 @@ fn a_full_disk_is_told_once_and_what_must_be_on_record_follows_when_there_is_roo
     let receipt = confirmed.hand_out().unwrap();
     let receipted = Receipted { confirmed: Arc::clone(&confirmed), receipt };
     let (device, record) = (DeviceId::from("tank1"), telemetry(1));
-    keeper.keep(DurableJob::Telemetry { device, record, receipt: Some(receipted), burden: None });
+    keeper.keep(DurableJob::Telemetry {
+        device,
+        record,
+        recorded: None,
+        receipt: Some(receipted),
+        burden: None,
+    });
     assert!(keeper.status().failing.is_some());
     assert!(confirmed.collect().is_empty());
     *full.lock().unwrap() = false;
@@ -195,7 +201,13 @@ fn a_twins_state_never_reaches_the_disk_before_the_telemetry_it_knows_of() {
     let (busy, idle) = (DeviceId::from("busy"), DeviceId::from("idle"));
     for n in 0..100 {
         let (device, record) = (busy.clone(), telemetry(n));
-        queue.push_durable(DurableJob::Telemetry { device, record, receipt: None, burden: None });
+        queue.push_durable(DurableJob::Telemetry {
+            device,
+            record,
+            recorded: None,
+            receipt: None,
+            burden: None,
+        });
     }
     queue.saves.insert(busy.clone(), vec![1]);
     queue.saves.insert(idle.clone(), vec![2]);

@@ -13,12 +13,13 @@ use plantwin_store::{
     Spool, Store, StoreError, Write,
     spool::{QueueStats, SpoolTotals},
 };
+use plantwin_twin::Recorded;
 
 use super::{
     queue::{DurableJob, Group, LetterChange},
     status::KeeperStatus,
 };
-use crate::assembly::{LETTERS, RECORDED, Recorded, TWINS};
+use crate::assembly::{LETTERS, RECORDED, TWINS};
 
 /// The disk as the keeper sees it.
 pub(crate) struct Work {
@@ -27,8 +28,6 @@ pub(crate) struct Work {
     pub(super) limits: SpoolSpec,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) status: Arc<Mutex<KeeperStatus>>,
-    /// Per device, the newest frame in the spool by the device's own count.
-    pub(super) recorded: Mutex<BTreeMap<DeviceId, Recorded>>,
     /// Something was written since the last flush and is not safe: it is taken out before it is
     /// written again, so that nothing is there twice.
     pub(super) torn: AtomicBool,
@@ -202,19 +201,16 @@ impl Work {
             }
         }
         if !telemetry.is_empty() {
-            let recorded = self.recorded(group);
+            let recorded = recorded(group);
             let batch: Vec<_> = telemetry.iter().map(|(d, t, b)| (*d, *t, b.as_slice())).collect();
             self.spool().append_batch(&batch)?;
             // After it, so that a crash between the two leaves a frame that comes again rather
             // than one that is taken for known.
-            let encoded: Vec<_> = recorded
-                .iter()
-                .filter_map(|(device, value)| Some((device, postcard::to_allocvec(value).ok()?)))
-                .collect();
+            let encoded: Vec<_> =
+                recorded.iter().map(|(device, value)| (device, value.to_bytes())).collect();
             let writes: Vec<_> =
                 encoded.iter().map(|(device, bytes)| Write::Put(device.as_str(), bytes)).collect();
             self.store.put_batch(RECORDED, &writes)?;
-            self.recorded.lock().unwrap_or_else(PoisonError::into_inner).extend(recorded);
         }
         if group.expire {
             self.spool().expire(self.clock.now())?;
@@ -227,24 +223,6 @@ impl Work {
             })
             .collect();
         if writes.is_empty() { Ok(()) } else { self.store.put_batch(LETTERS, &writes) }
-    }
-
-    /// What the newest frame of each device in the group is, where it is newer than what is known.
-    fn recorded(&self, group: &Group) -> BTreeMap<DeviceId, Recorded> {
-        let known = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut newest: BTreeMap<DeviceId, Recorded> = BTreeMap::new();
-        for job in &group.durable {
-            let DurableJob::Telemetry { device, record, .. } = job else { continue };
-            let Some(sequence) = record.sequence else { continue };
-            let measured = record.points.iter().filter_map(|p| p.measured).max();
-            let source = measured.unwrap_or(record.received);
-            let before = newest.get(device).or_else(|| known.get(device)).copied();
-            // One that was overtaken is not the newest.
-            if before.is_none_or(|(last, at)| source > at || (source == at && sequence >= last)) {
-                newest.insert(device.clone(), (sequence, source));
-            }
-        }
-        newest
     }
 
     fn store_saves(&self, group: &Group) -> Result<(), StoreError> {
@@ -319,6 +297,16 @@ impl Work {
         let total = total_view(&spool.totals(), self.limits.total_bytes);
         status.total.update(total, now);
     }
+}
+
+/// Of each device in the group, which of its frames are accepted with the last one of them. Its
+/// twin says so: only it knows which number belongs to which of the device's runs.
+fn recorded(group: &Group) -> BTreeMap<&DeviceId, &Recorded> {
+    let told = group.durable.iter().filter_map(|job| match job {
+        DurableJob::Telemetry { device, recorded, .. } => Some((device, recorded.as_ref()?)),
+        DurableJob::Again { .. } | DurableJob::Letter { .. } => None,
+    });
+    told.collect()
 }
 
 fn queue_view(stats: &QueueStats, capacity: u64) -> SpoolView {

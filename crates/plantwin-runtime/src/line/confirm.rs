@@ -57,6 +57,8 @@ struct State {
     done: u64,
     /// Bit i: and the line has not collected it.
     fresh: u64,
+    /// Let go by the twin, and not collected by the line.
+    gone: Vec<u64>,
 }
 
 impl Confirmed {
@@ -79,6 +81,29 @@ impl Confirmed {
             drop(state);
             self.told.notify_one();
         }
+    }
+
+    /// The values with these receipts are not kept, and nobody will confirm them: they hold nothing
+    /// up any longer, and come again over the next connection.
+    pub(crate) fn let_go(&self, receipts: &[u64]) {
+        let mut state = self.state();
+        for &receipt in receipts {
+            if !(state.first..state.next).contains(&receipt) {
+                continue;
+            }
+            let bit = 1 << (receipt - state.first);
+            if state.done & bit == 0 {
+                state.done |= bit;
+                state.gone.push(receipt);
+            }
+        }
+        drop(state);
+        self.told.notify_one();
+    }
+
+    /// What was let go since it was last asked; [`Self::collect`] makes room.
+    pub(crate) fn collect_gone(&self) -> Vec<u64> {
+        std::mem::take(&mut self.state().gone)
     }
 
     /// Whether more may be taken: a receipt can be handed out, and not too much waits without one.

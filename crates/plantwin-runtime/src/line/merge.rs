@@ -7,7 +7,7 @@
 
 use plantwin_adapter::{Frame, Sample, TrafficSnapshot};
 use plantwin_model::{Flaw, Quality, Timestamp};
-use plantwin_twin::FrameMail;
+use plantwin_twin::{FrameMail, MAX_RECEIPTS};
 
 /// Puts a newer frame into one that waits. Returns how many values were replaced.
 pub(super) fn merge(waiting: &mut FrameMail, newer: FrameMail) -> u64 {
@@ -43,12 +43,13 @@ pub(super) fn merge(waiting: &mut FrameMail, newer: FrameMail) -> u64 {
     replaced
 }
 
-/// The rule by which a twin's session knows what it was told before.
+/// Whether the newer one was told before or overtaken, as far as can be seen from here: a number
+/// far below is of a device that counts anew.
 fn is_repetition(older: &Frame, newer: &Frame) -> bool {
     let source = |frame: &Frame| -> Option<Timestamp> {
         frame.samples.iter().filter_map(|s| s.source_time).max()
     };
-    matches!((older.sequence, newer.sequence), (Some(o), Some(n)) if n <= o)
+    matches!((older.sequence, newer.sequence), (Some(o), Some(n)) if n <= o && o - n < MAX_RECEIPTS as u64)
         && source(newer).is_none_or(|n| source(older).is_some_and(|o| n <= o))
 }
 

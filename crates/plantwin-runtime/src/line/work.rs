@@ -177,6 +177,9 @@ impl Worker {
                 Ok(()) = self.line.confinement.changed() => self.on_confinement(&connection),
                 () = revoked(&mut self.line.revoked) => self.on_revocations(&connection),
                 () = self.line.confirmed.told(), if durable => {
+                    for receipt in self.line.confirmed.collect_gone() {
+                        self.receipts.remove(&receipt);
+                    }
                     for receipt in self.line.confirmed.collect() {
                         if let Some(receipt) = self.receipts.remove(&receipt) {
                             connection.control.confirm(receipt);

@@ -34,6 +34,8 @@ use crate::{
 
 /// Counters that tell a present number and so may fall.
 const GAUGES: [&str; 2] = ["commands_open", "commands_unknown"];
+/// Counts durable frames that came again.
+const REPEATED: &str = "telemetry_repeated";
 /// Wall time between snapshots.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// Snapshots between two that are published even if nothing changed (the clock moves).
@@ -204,6 +206,7 @@ impl Station {
         };
         let device = self.init.openers[ix.index()].0.clone();
         if telemetry.duplicate {
+            *self.init.book.counters.entry(REPEATED.to_owned()).or_default() += 1;
             // What was told before may still be on its way to the disk.
             if let Some(receipt) = receipt {
                 keeper.keep(DurableJob::Again { device, receipt });
@@ -235,7 +238,8 @@ impl Station {
         };
         let confirmed = self.init.confirmed.get(ix.index()).and_then(Option::as_ref);
         let burden = confirmed.filter(|_| receipt.is_none()).map(Burden::on);
-        keeper.keep(DurableJob::Telemetry { device, record, receipt, burden });
+        let recorded = telemetry.recorded;
+        keeper.keep(DurableJob::Telemetry { device, record, recorded, receipt, burden });
     }
 
     /// What is about to be recorded must be what the device said.

@@ -19,11 +19,14 @@ const MODE: PointIx = PointIx(3);
 /// The level lies in 0..LEVEL_TOP.
 const LEVEL_TOP: u64 = 20;
 
-/// One measurement, numbered.
+/// One measurement, numbered. The number is the device's for ever; what it tells as its sequence
+/// begins anew when it restarts.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Measured {
     pub(crate) number: u64,
-    pub(crate) time: Timestamp,
+    sequence: u64,
+    /// As the device tells it, if it has a clock.
+    time: Option<Timestamp>,
     level: f64,
     setpoint: f64,
     mode: f64,
@@ -36,11 +39,11 @@ impl Measured {
             point,
             value,
             quality: Quality::Good,
-            source_time: Some(self.time),
+            source_time: self.time,
         };
         Frame {
             received,
-            sequence: Some(self.number),
+            sequence: Some(self.sequence),
             samples: [
                 sample(COUNT, self.number as f64),
                 sample(LEVEL, self.level),
@@ -70,6 +73,10 @@ pub(crate) struct Device {
     /// Measurements to come whose level is no number.
     pub(crate) blind: u32,
     count: u64,
+    /// The last number before it was started last.
+    before: u64,
+    /// Whether it knows the time.
+    clock: bool,
     level: f64,
     setpoint: f64,
     mode: f64,
@@ -92,6 +99,8 @@ impl Device {
             busy: false,
             blind: 0,
             count: 0,
+            before: 0,
+            clock: true,
             level: 5.0,
             setpoint: 5.0,
             mode: 0.0,
@@ -110,11 +119,24 @@ impl Device {
             self.level
         };
         let (number, setpoint, mode) = (self.count, self.setpoint, self.mode);
-        let measured = Measured { number, time, level, setpoint, mode };
+        let sequence = number - self.before;
+        let time = self.clock.then_some(time);
+        let measured = Measured { number, sequence, time, level, setpoint, mode };
         if self.durable {
             self.outbox.push_back(measured);
         }
         measured
+    }
+
+    /// It starts anew: what it keeps stays, its sequence begins at 1, and its clock may be lost.
+    pub(crate) fn restart(&mut self, clock: bool) {
+        (self.before, self.clock) = (self.count, clock);
+    }
+
+    /// The number of the measurement that a frame bears.
+    pub(crate) fn number_of(frame: &Frame) -> Option<u64> {
+        let count = frame.samples.iter().find(|s| s.point == COUNT)?;
+        Some(count.value as u64)
     }
 
     /// Takes values written to it.

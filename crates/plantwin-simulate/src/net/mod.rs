@@ -365,6 +365,11 @@ impl Net {
         self.state().devices[ix].blind = measurements;
     }
 
+    /// A device starts anew.
+    pub(crate) fn restart(&self, ix: usize, clock: bool) {
+        self.state().devices[ix].restart(clock);
+    }
+
     /// Whether the way northbound is open.
     pub(crate) fn set_cloud(&self, up: bool) {
         self.state().cloud.set_up(up);

@@ -22,7 +22,9 @@ pub(super) fn item(body: &[u8]) -> Option<Item> {
         return Some(Item::Gap { place: number("sequence")?, count });
     }
     let missing_before = number("missing_before").unwrap_or(0);
-    Some(Item::Value { number: number("device_sequence")?, missing_before })
+    // Its sequence may begin anew, its count does not.
+    let count = object.get("values")?.get("count")?.get("v")?.as_f64()?;
+    Some(Item::Value { number: count as u64, missing_before })
 }
 
 #[cfg(test)]
@@ -33,7 +35,10 @@ mod tests {
     fn values_and_gaps_are_told_apart_and_anything_else_is_nothing() {
         let read = |text: &str| item(text.as_bytes());
         assert_eq!(
-            read(r#"{"device":"a","sequence":7,"device_sequence":9,"missing_before":2}"#),
+            read(
+                r#"{"device":"a","sequence":7,"device_sequence":1,"missing_before":2,
+                    "values":{"count":{"v":9.0,"q":"good"}}}"#
+            ),
             Some(Item::Value { number: 9, missing_before: 2 })
         );
         assert_eq!(

@@ -18,7 +18,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A record as plantwin sends it.
-const BODY: &[u8] = br#"{"sequence":1,"device_sequence":1}"#;
+const BODY: &[u8] = br#"{"sequence":1,"device_sequence":1,"values":{"count":{"v":1.0}}}"#;
 
 /// A network with one device, driven.
 struct Bench {

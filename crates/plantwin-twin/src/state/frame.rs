@@ -29,7 +29,8 @@ impl TwinCore {
         self.pay(plan, &mail.traffic, now);
         // Values that were received since the last path broke come over another one. The word of
         // it lies aside, or was dropped there.
-        if self.path.is_none() && !mail.frame.is_past() && mail.frame.received > self.since {
+        let since_then = self.since < mail.frame.received && mail.frame.received <= now;
+        if self.path.is_none() && !mail.frame.is_past() && since_then {
             let up = LinkUpMail {
                 rank: 0,
                 endpoint: "not told".to_owned(),
@@ -57,17 +58,15 @@ impl TwinCore {
         let frame = &held.frame;
         let past = frame.is_past();
         let mut telemetry = plan.durable().then(|| Telemetry::of(frame, held.receipt));
-        // A letter that lay aside bears values of its time: newer ones are not undone by it.
-        let outdated = !past && self.points.iter().any(|p| p.received > frame.received);
-        match self.session.admit(frame, now) {
-            Admission::Fresh { missing } if outdated => {
-                if let Some(mut telemetry) = telemetry {
-                    telemetry.missing = missing;
-                    telemetry.record(plan, held);
-                    self.tell_telemetry(telemetry, out);
-                }
-                return;
-            }
+        // A letter that lay aside bears values of its time: newer ones are not undone by it. One
+        // that is of a time to come lay aside in a run whose clock was ahead.
+        let newer = self.points.iter().any(|p| p.received > frame.received);
+        let outdated = !past && (newer || frame.received > now);
+        let admission = self.session.admit(frame, outdated, now);
+        if let Some(telemetry) = &mut telemetry {
+            telemetry.recorded = self.session.recorded();
+        }
+        match admission {
             Admission::Fresh { missing } => {
                 if let Some(telemetry) = &mut telemetry {
                     telemetry.missing = missing;
@@ -83,11 +82,12 @@ impl TwinCore {
             Admission::Duplicate => {
                 if let Some(mut telemetry) = telemetry {
                     telemetry.duplicate = true;
+                    telemetry.recorded = None;
                     self.tell_telemetry(telemetry, out);
                 }
                 return;
             }
-            Admission::Unauthenticated => return self.hold(plan, held),
+            Admission::Unauthenticated => return self.hold(plan, held, out),
         }
         let mut changes = Changes::new();
         let mut not_finite = None;
@@ -106,7 +106,7 @@ impl TwinCore {
                 telemetry.add(sample, &opened, held.origin.get(i).copied().flatten());
             }
             match opened {
-                Ok(reading) if is_past(reading.quality()) => self.recall(sample, &reading),
+                Ok(reading) if is_past(reading.quality()) => self.recall(sample, &reading, now),
                 Ok(reading) => {
                     seen_finite = true;
                     self.compare(plan, &reading);
@@ -212,9 +212,9 @@ impl TwinCore {
     /// Takes a value of the past up unless as new a one is known. It is shown as stale, with its
     /// own time if it bears one; the model and the alarms learn nothing from it, and it confirms
     /// nothing.
-    fn recall(&mut self, sample: &Sample, reading: &Reading) {
+    fn recall(&mut self, sample: &Sample, reading: &Reading, now: Timestamp) {
         let point = &mut self.points[reading.point().index()];
-        let time = sample.source_time.filter(|&t| t <= reading.received());
+        let time = sample.source_time.filter(|&t| t <= reading.received().min(now));
         let known = match time {
             Some(time) if point.is_current() => time <= point.source_time,
             Some(time) => time < point.source_time,
@@ -226,7 +226,7 @@ impl TwinCore {
         point.value = Some(reading.value());
         point.quality = reading.quality();
         point.source_time = time.unwrap_or(PointState::NO_TIME);
-        point.received = reading.received();
+        point.received = reading.received().min(now);
         point.residual = None;
     }
 

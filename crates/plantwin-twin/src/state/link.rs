@@ -34,7 +34,7 @@ impl TwinCore {
         }
         if must_prove {
             // Nobody proved whose they are, and over the new connection nobody can any more.
-            self.release_held(plan);
+            self.release_held(plan, out);
         } else {
             self.take_held(plan, now, out);
         }
@@ -56,7 +56,7 @@ impl TwinCore {
         self.on_alarms(plan, &changes, now, out);
         self.path = None;
         self.session.end();
-        self.release_held(plan);
+        self.release_held(plan, out);
         for point in &mut self.points {
             if point.value.is_some() {
                 point.quality = Quality::Bad(Flaw::CommLost);
@@ -95,7 +95,7 @@ impl TwinCore {
                 // Frames wait on while there is hope: the device would send those it keeps again
                 // only over a new connection, and then too late for their order.
                 if !self.session.asks_again() {
-                    self.release_held(plan);
+                    self.release_held(plan, out);
                 }
                 if !self.session.is_open(now) {
                     for point in &mut self.points {

@@ -41,6 +41,11 @@ pub enum Effect {
     },
     /// The device may begin a session again.
     Unconfine,
+    /// Values with these receipts are not kept and will not be confirmed.
+    LetGo {
+        /// As the line named them.
+        receipts: Vec<u64>,
+    },
     /// Feed the neighbours: values by outlet, SI base units.
     Feed,
 }

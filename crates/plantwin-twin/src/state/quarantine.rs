@@ -45,7 +45,6 @@ impl TwinCore {
         }
         out.push(Effect::Confine { safe: safe_state(plan) });
         self.session.end();
-        self.release_held(plan);
         for point in &mut self.points {
             point.desired = None;
             if point.value.is_some() {
@@ -53,6 +52,10 @@ impl TwinCore {
             }
         }
         self.enter(TwinState::Quarantined, Reason::Text(text.clone()), now);
+        // What waited for its session is recorded with the mark, like all that it says from now on.
+        for held in std::mem::take(&mut self.held).iter().filter(|_| plan.durable()) {
+            self.take_marked(plan, held, now, out);
+        }
         let mut changes = Changes::new();
         self.alarms.raise(Condition::Quarantine, &text, now, &mut changes);
         if self.path.is_none() {
@@ -146,8 +149,8 @@ impl TwinCore {
             let Some(point) = point.filter(|p| p.received <= frame.received) else { continue };
             point.value = Some(sample.value).filter(|v| v.is_finite()).or(point.value);
             point.quality = mark;
-            point.received = frame.received;
-            point.source_time = sample.source_time.unwrap_or(frame.received);
+            point.received = frame.received.min(now);
+            point.source_time = sample.source_time.unwrap_or(point.received);
         }
         if plan.durable() {
             let mut telemetry = Telemetry::of(frame, held.receipt);

@@ -22,6 +22,7 @@ impl Telemetry {
             samples: Vec::with_capacity(frame.samples.len()),
             duplicate: false,
             missing: 0,
+            recorded: None,
         }
     }
 
@@ -80,9 +81,13 @@ impl TwinCore {
     }
 
     /// Keeps a frame until the session opens: the first values often overtake its answer.
-    pub(super) fn hold(&mut self, plan: &TwinPlan, held: &Held) {
+    pub(super) fn hold(&mut self, plan: &TwinPlan, held: &Held, out: &mut Effects) {
         let held = held.clone();
         if plan.durable() {
+            if self.session.is_refused() {
+                self.held.push(held);
+                return self.release_held(plan, out);
+            }
             if self.held.len() >= MAX_RECEIPTS {
                 // The line never has more receipts than this unconfirmed, so one without gives
                 // way; nobody but us has it, and it is counted.
@@ -108,12 +113,17 @@ impl TwinCore {
         }
     }
 
-    /// The session will not open: frames that the device keeps come again, the others are lost
-    /// and counted.
-    pub(super) fn release_held(&mut self, plan: &TwinPlan) {
+    /// The session will not open: frames that the device keeps come again over the next connection,
+    /// the others are lost and counted. The line hears of the former: it would wait for ever for
+    /// what nobody confirms, and take nothing more.
+    pub(super) fn release_held(&mut self, plan: &TwinPlan, out: &mut Effects) {
         let held = std::mem::take(&mut self.held);
         if plan.durable() {
             self.missing += held.iter().map(Held::unseen).sum::<u64>();
+        }
+        let receipts: Vec<u64> = held.iter().filter_map(|h| h.receipt).collect();
+        if !receipts.is_empty() {
+            out.push(Effect::LetGo { receipts });
         }
     }
 }

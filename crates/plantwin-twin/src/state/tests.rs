@@ -180,9 +180,11 @@ fn values_received_twice_are_applied_once_and_a_device_that_restarted_is_believe
     let mut rig = Rig::new("physical");
     rig.up();
     rig.values(7, 12.0);
-    let twice = TwinMail::Frame(frame(7, START, 13.0, 50.0));
+    let twice = TwinMail::Frame(frame(7, START, 12.0, 50.0));
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    rig.values(8, 13.0);
     rig.tell(twice);
-    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(12.0));
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(13.0));
     rig.now = rig.now.plus(Duration::from_secs(1));
     rig.values(0, 14.0);
     assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(14.0));
@@ -296,6 +298,29 @@ fn an_alive_device_confirms_no_value_of_an_earlier_run() {
     let point = &next.core.observed(&next.plan).points[0];
     assert_eq!((point.value, point.quality), (Some(12.0), Quality::Bad(Flaw::Stale)));
     assert_eq!(next.state(), (TwinState::Bound, "waiting for the first values".into()));
+}
+
+#[test]
+fn after_a_restart_with_an_earlier_clock_values_are_live_at_once_and_their_alarms_come() {
+    let mut rig = Rig::durable("physical");
+    rig.now = START.plus(Duration::from_hours(1));
+    rig.up();
+    rig.values(1, 12.0);
+    let saved = rig.core.vital(&rig.plan).to_bytes();
+    let mut next = Rig::durable("physical");
+    let vital = Vital::from_bytes(&saved).expect("of this version");
+    next.core.restore(&next.plan, vital, next.now, &mut Effects::new());
+    let point = |rig: &Rig| rig.core.observed(&rig.plan).points[0].clone();
+    assert_eq!(point(&next).received_time, Some(START), "nothing was received in time to come");
+    next.up();
+    next.now = next.now.plus(Duration::from_secs(1));
+    let raised = next.values(2, 19.0);
+    assert!(alarms(&raised).iter().any(|a| a.contains("level_high")), "{raised:?}");
+    assert_eq!((point(&next).value, point(&next).quality), (Some(19.0), Quality::Good));
+    assert_eq!(next.state(), (TwinState::Shadowed, "values are current".into()));
+    next.now = next.now.plus(Duration::from_secs(1));
+    next.values(3, 18.9);
+    assert!(point(&next).residual.is_some(), "its model goes on as well");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use plantwin_watch::BankSnapshot;
 use serde::{Deserialize, Serialize};
 
 use super::{Effect, Effects, Reason, TwinCore, quarantine::safe_state};
-use crate::{TwinEvent, TwinPlan};
+use crate::{Recorded, TwinEvent, TwinPlan};
 
 /// Values are saved at most this often; alarm changes at once.
 pub(super) const SAVE_EVERY: Duration = Duration::from_secs(5);
@@ -63,14 +63,14 @@ impl TwinCore {
                     received: p.received,
                 })
                 .collect(),
-            recorded: self.session.recorded().filter(|_| plan.durable()),
+            recorded: self.recorded(plan).filter(|(_, source)| source.0 > i64::MIN),
             confined: self.confined.clone(),
         }
     }
 
     /// Takes up what survived. Old values are shown with their age and as stale, never as live.
     pub fn restore(&mut self, plan: &TwinPlan, vital: Vital, now: Timestamp, out: &mut Effects) {
-        self.alarms.restore(vital.alarms);
+        self.alarms.restore(vital.alarms, now);
         let budget = self.ledger.budget();
         self.ledger = vital.ledger;
         // The plant file may have changed the budget since.
@@ -80,15 +80,16 @@ impl TwinCore {
             if let Some(ix) = plan.device.kind.point(&old.name) {
                 let point = &mut self.points[ix.index()];
                 point.value = old.value;
-                point.source_time = old.source_time;
-                point.received = old.received;
+                // The clock may have been ahead in the run before: what comes now is newer.
+                point.source_time = old.source_time.min(now);
+                point.received = old.received.min(now);
                 if old.value.is_some() {
                     point.quality = Quality::Bad(Flaw::Stale);
                 }
             }
         }
         if let Some(recorded) = vital.recorded.filter(|_| plan.durable()) {
-            self.session.restore(recorded);
+            self.session.restore(Recorded::of(recorded.0, recorded.1), now);
         }
         if let Some(why) = vital.confined {
             // Its line is told before it can begin a session.
@@ -103,11 +104,16 @@ impl TwinCore {
         self.observe_now(plan, now, out);
     }
 
-    /// Takes up which frame is the newest on record, if that is newer than what was saved.
-    pub fn restore_recorded(&mut self, plan: &TwinPlan, recorded: (u64, Timestamp)) {
-        let newer = self.session.recorded().is_none_or(|(_, source)| recorded.1 >= source);
-        if plan.durable() && newer {
-            self.session.restore(recorded);
+    fn recorded(&self, plan: &TwinPlan) -> Option<(u64, Timestamp)> {
+        let recorded = self.session.recorded().filter(|_| plan.durable())?;
+        Some((recorded.sequence, recorded.source))
+    }
+
+    /// Takes up what is on record with the frames themselves: it is never older than what was
+    /// saved, and says more.
+    pub fn restore_recorded(&mut self, plan: &TwinPlan, recorded: Recorded, now: Timestamp) {
+        if plan.durable() {
+            self.session.restore(recorded, now);
         }
     }
 
@@ -122,7 +128,7 @@ impl TwinCore {
     ) {
         let mut adopted = false;
         for view in told {
-            adopted |= self.alarms.adopt(view);
+            adopted |= self.alarms.adopt(view, now);
         }
         if adopted {
             self.tell_alarms(plan, now, out);

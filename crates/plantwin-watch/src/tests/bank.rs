@@ -250,7 +250,7 @@ fn a_snapshot_of_an_edited_type_drops_what_the_type_no_longer_has() {
     kind.alarms.retain(|a| &*a.name == "level_slow");
     kind.model = None;
     let mut edited = Rig::of(&kind);
-    edited.bank.restore(snapshot);
+    edited.bank.restore(snapshot, rig.now);
     let names: Vec<_> = edited.bank.active().map(|a| a.id.to_string()).collect();
     assert_eq!(names, ["tank1.level_slow", "tank1.comm-loss"]);
 }
@@ -269,7 +269,7 @@ fn a_residual_alarm_whose_band_is_learnt_afresh_is_not_left_hanging() {
     let mut snapshot = rig.bank.snapshot();
     snapshot.bands.clear();
     let mut other = Rig::new();
-    other.bank.restore(snapshot);
+    other.bank.restore(snapshot, rig.now);
     let state = other.bank.state(other.ix("residual-level"));
     assert_eq!(state, Some(AlarmState::ReturnedUnacknowledged));
 }
@@ -296,21 +296,22 @@ fn an_alarm_that_was_told_is_taken_up_and_returns_by_the_usual_rules() {
     told.raise(Condition::CommLoss, "cable cut", Timestamp::from_millis(6_000), &mut out);
     let views: Vec<_> = told.active().collect();
 
+    let now = Timestamp::from_millis(8_000);
     let mut bank = prompt().bank;
     for view in &views {
-        assert!(bank.adopt(view));
-        assert!(!bank.adopt(view), "once");
+        assert!(bank.adopt(view, now));
+        assert!(!bank.adopt(view, now), "once");
     }
     assert_eq!(bank.active().collect::<Vec<_>>(), views);
     // A newer word of the same alarm counts, an older one does not.
     let mut newer = views[0].clone();
     newer.state = AlarmState::Acknowledged;
     newer.since = Timestamp::from_millis(7_000);
-    assert!(bank.adopt(&newer));
-    assert!(!bank.adopt(&views[0]));
+    assert!(bank.adopt(&newer, now));
+    assert!(!bank.adopt(&views[0], now));
     let kept = bank.snapshot();
     let mut stored = prompt().bank;
-    stored.restore(kept);
+    stored.restore(kept, now);
     assert_eq!(stored.active().collect::<Vec<_>>(), bank.active().collect::<Vec<_>>());
 
     let mut out = Changes::new();
@@ -340,7 +341,7 @@ fn a_residual_alarm_of_an_earlier_run_waits_for_nobody_but_the_operator() {
     });
     let view = bank.view(alarm).unwrap();
     let mut next = prompt().bank;
-    assert!(next.adopt(&view));
+    assert!(next.adopt(&view, Timestamp(2)));
     // Its band is learnt afresh, so nothing would ever clear it.
     assert_eq!(next.state(alarm), Some(AlarmState::ReturnedUnacknowledged));
     next.acknowledge(&name, Timestamp(2), &mut Changes::new()).unwrap();
@@ -356,7 +357,27 @@ fn alarms_of_strangers_and_of_names_that_are_gone_are_not_taken_up() {
         let mut odd = view.clone();
         odd.id = plantwin_model::AlarmId::new(id.to_owned());
         let mut bank = prompt().bank;
-        assert!(!bank.adopt(&odd), "{id}");
+        assert!(!bank.adopt(&odd, Timestamp(1)), "{id}");
         assert_eq!(bank.active().count(), 0);
     }
+}
+
+#[test]
+fn after_the_clock_was_set_back_a_delay_is_no_longer_than_it_is_and_the_newer_word_counts() {
+    let mut rig = Rig::new();
+    rig.level(19.0);
+    let later = rig.now;
+    let saved = rig.bank.snapshot();
+    let due = saved.alarms.iter().filter_map(|a| a.due).max().expect("a delay runs");
+    let delay = due.since(later);
+    let now = Timestamp(later.0 - 3_600_000_000_000);
+    let mut bank = Rig::new().bank;
+    bank.restore(saved, now);
+    assert!(bank.next_deadline().is_some_and(|at| at <= now.plus(delay)));
+
+    let mut before = prompt().bank;
+    before.raise(Condition::CommLoss, "cable cut", later, &mut Changes::new());
+    let mut acknowledged = before.active().next().unwrap();
+    (acknowledged.state, acknowledged.since) = (AlarmState::Acknowledged, now);
+    assert!(before.adopt(&acknowledged, now), "it was told after the clock was set back");
 }

@@ -142,7 +142,7 @@ proptest! {
         let bytes = postcard::to_stdvec(&rig.bank.snapshot()).unwrap();
         let mut other = Rig::new();
         other.level(25.0);
-        other.bank.restore(postcard::from_bytes(&bytes).unwrap());
+        other.bank.restore(postcard::from_bytes(&bytes).unwrap(), rig.now);
         prop_assert_eq!(&other.bank, &rig.bank);
     }
 
@@ -150,7 +150,8 @@ proptest! {
     fn foreign_snapshot_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(snapshot) = postcard::from_bytes(&bytes) {
             let mut rig = Rig::new();
-            rig.bank.restore(snapshot);
+            let now = rig.now;
+            rig.bank.restore(snapshot, now);
             rig.after(1).level(19.0);
             rig.tick();
             let _ = rig.bank.active().count();

@@ -17,6 +17,7 @@ use plantwin_store::{
     spool::SpoolEntry,
     testing::{Fault, FaultyStore},
 };
+use plantwin_twin::Recorded;
 
 use super::telemetry;
 use crate::{
@@ -62,6 +63,7 @@ fn load() -> (Queue, BTreeMap<u64, Arc<Confirmed>>) {
         queue.push_durable(DurableJob::Telemetry {
             device,
             record,
+            recorded: Some(Recorded::of(n, Timestamp::from_millis(n.cast_signed()))),
             receipt: Some(receipted),
             burden: None,
         });
@@ -125,7 +127,6 @@ fn check(case: Case) -> bool {
         limits: SpoolSpec::default(),
         clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_000))),
         status: Arc::default(),
-        recorded: Mutex::default(),
         torn: AtomicBool::new(false),
     };
     let (mut queue, receipts) = load();
@@ -174,7 +175,7 @@ fn check(case: Case) -> bool {
         assert_eq!(held, all, "{case:?}: no holes");
         // What is told to the device as known, and the state that knows it, is in the spool.
         if let Some(bytes) = inner.get(RECORDED, name).unwrap() {
-            let (newest, _): (u64, Timestamp) = postcard::from_bytes(&bytes).unwrap();
+            let newest = Recorded::from_bytes(&bytes).unwrap().sequence;
             assert!(held.contains(&newest), "{case:?}: {newest} of {held:?}");
         }
         let whole = (1..=RECORDS).filter(|n| mine(&n)).count();

@@ -146,7 +146,6 @@ fn work(refuses: &Arc<AtomicBool>) -> Work {
         limits: SpoolSpec::default(),
         clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_000))),
         status: Arc::default(),
-        recorded: Mutex::default(),
         torn: AtomicBool::new(false),
     }
 }

@@ -226,6 +226,7 @@ async fn a_gateway_that_alters_a_value_before_it_is_recorded_is_found() {
         samples: frame.samples.iter().zip(origin).map(sample).collect(),
         duplicate: false,
         missing: 0,
+        recorded: None,
     };
     let device = DeviceId::from("d");
     let points = bench.points.clone();

@@ -180,3 +180,30 @@ async fn envelopes_that_nobody_can_open_are_acknowledged_and_counted() {
     assert!(confirmed > 0, "the broker is not held up");
     assert_eq!(rig.mailbox.view().lanes[Lane::Durable as usize].shed, confirmed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_twin_lets_go_holds_the_line_up_no_longer_and_is_not_acknowledged() {
+    let mut rig = rig(pouring());
+    let first = frames(&mut rig, Duration::from_mins(5)).await;
+    assert_eq!(first.len(), MAX_RECEIPTS);
+    let receipts: Vec<_> = first.iter().map(|f| f.1).collect();
+    rig.confirmed.let_go(&receipts);
+    let more = frames(&mut rig, Duration::from_secs(5)).await;
+    assert_eq!(more.len(), MAX_RECEIPTS);
+    assert!(lock(&rig.device.confirmed).is_empty());
+    // Nothing is owed to the other side: when it is silent then, it hangs.
+    rig.device.set(Mood::Hangs);
+    let mut down = Vec::new();
+    for _ in 0..20 {
+        let receipts: Vec<_> = more.iter().map(|f| f.1).collect();
+        rig.confirmed.let_go(&receipts);
+        let letters = rig.letters_for(Duration::from_secs(10)).await;
+        let receipts: Vec<_> = letters.iter().filter_map(durable).map(|f| f.1).collect();
+        rig.confirmed.let_go(&receipts);
+        down.extend(down_reasons(&letters));
+        if !down.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(down, ["hung: connected, but nothing came for 5 s"]);
+}

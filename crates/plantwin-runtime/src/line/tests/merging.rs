@@ -51,6 +51,10 @@ fn what_was_received_before_does_not_bring_old_values_back() {
     let mut waiting = mail(1, Some(5), &[(0, 5.0, Quality::Good)]);
     assert_eq!(merge(&mut waiting, mail(2, Some(4), &[(0, 4.0, Quality::Good)])), 1);
     assert_eq!((waiting.frame.sequence, waiting.frame.samples[0].value), (Some(5), 5.0));
+    // Far below it is no repetition: the device counts anew.
+    let mut waiting = mail(1, Some(500), &[(0, 5.0, Quality::Good)]);
+    assert_eq!(merge(&mut waiting, mail(2, Some(1), &[(0, 4.0, Quality::Good)])), 1);
+    assert_eq!((waiting.frame.sequence, waiting.frame.samples[0].value), (Some(1), 4.0));
 }
 
 proptest! {

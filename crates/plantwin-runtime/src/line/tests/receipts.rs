@@ -31,6 +31,22 @@ fn a_confirmation_of_what_is_not_out_is_left_alone() {
     assert!(cell.collect().is_empty());
 }
 
+#[test]
+fn what_is_let_go_makes_room_and_is_confirmed_to_nobody() {
+    let cell = Confirmed::default();
+    let out: Vec<_> = std::iter::from_fn(|| cell.hand_out()).collect();
+    cell.confirm(out[1]);
+    cell.let_go(&out);
+    cell.let_go(&[u64::MAX]);
+    let gone: Vec<_> = out.iter().copied().filter(|r| *r != out[1]).collect();
+    assert_eq!(cell.collect_gone(), gone);
+    assert_eq!(cell.collect(), [out[1]]);
+    assert!(cell.has_room());
+    cell.confirm(out[5]);
+    assert!(cell.collect().is_empty(), "it is not out any more");
+    assert!(cell.collect_gone().is_empty());
+}
+
 proptest! {
     #[test]
     fn every_confirmation_is_collected_exactly_once(

@@ -113,15 +113,21 @@ async fn a_spool_that_cannot_be_read_is_asked_once_a_second_until_it_can() {
         }));
     let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
     let clock = Arc::new(TokioClock(Instant::now()));
-    let (recorded, limits) = (BTreeMap::new(), SpoolSpec::default());
+    let limits = SpoolSpec::default();
     let place = KeeperPlace::Thread;
-    let keeper = Keeper::start(store, spool, recorded, limits, clock.clone(), place).unwrap();
+    let keeper = Keeper::start(store, spool, limits, clock.clone(), place).unwrap();
     let device = DeviceId::from("tank1");
     for sequence in 1..=20 {
         let (received, points, sequence) = (NOW, Vec::new(), Some(sequence));
         let record = TelemetryRecord { sequence, received, missing: 0, points };
         let device = device.clone();
-        keeper.keep(DurableJob::Telemetry { device, record, receipt: None, burden: None });
+        keeper.keep(DurableJob::Telemetry {
+            device,
+            record,
+            recorded: None,
+            receipt: None,
+            burden: None,
+        });
     }
     while keeper.status().safe.get(&device) != Some(&21) {
         keeper.stored().notified().await;

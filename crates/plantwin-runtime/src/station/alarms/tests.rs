@@ -58,10 +58,9 @@ impl Bench {
             }));
         let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
-        let (recorded, limits) = (BTreeMap::new(), SpoolSpec::default());
+        let limits = SpoolSpec::default();
         let place = KeeperPlace::Thread;
-        let keeper =
-            Keeper::start(Arc::clone(&store), spool, recorded, limits, clock, place).unwrap();
+        let keeper = Keeper::start(Arc::clone(&store), spool, limits, clock, place).unwrap();
         let twin = DeviceId::from("tank1");
         Self { desk: AlarmDesk::default(), keeper, store, refuses, twin }
     }

@@ -74,7 +74,7 @@ fn a_frame_delivered_again_is_told_as_a_duplicate_and_a_jump_as_missing() {
     let mut rig = Rig::durable("physical");
     rig.up();
     assert_eq!(one(&rig.send(10, 12.0)), (Some(10), false, 0));
-    let first = durable_frame(10, rig.now, 13.0);
+    let first = durable_frame(10, rig.now, 12.0);
     assert_eq!(one(&rig.tell(TwinMail::Frame(first))), (Some(10), true, 0));
     assert_eq!(one(&rig.send(11, 12.0)), (Some(11), false, 0));
     assert_eq!(one(&rig.send(15, 14.0)), (Some(15), false, 3));
@@ -270,4 +270,73 @@ fn a_digest_is_handed_on_only_with_the_very_word_that_it_is_of() {
     assert!(!kept(|s, _| {
         (s.value, s.quality) = (1e6, Quality::Uncertain(Flaw::DeviceReported));
     }));
+}
+
+#[test]
+fn a_device_that_lost_its_clock_and_its_count_loses_no_value_and_is_shown_at_once() {
+    let mut rig = Rig::durable("physical");
+    rig.up();
+    for number in 1..=10 {
+        assert_eq!(one(&rig.send(100 + number, 12.0)), (Some(100 + number), false, 0));
+    }
+    for number in 1..=10 {
+        rig.now = rig.now.plus(Duration::from_millis(10));
+        let mut mail = durable_frame(number, rig.now, 13.0);
+        let since_start = Timestamp(0).plus(Duration::from_secs(number));
+        mail.frame.samples.iter_mut().for_each(|s| s.source_time = Some(since_start));
+        assert_eq!(one(&rig.tell(TwinMail::Frame(mail))), (Some(number), false, 0));
+    }
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(13.0));
+}
+
+#[test]
+fn a_letter_of_a_run_whose_clock_was_ahead_is_told_and_hides_nothing() {
+    let mut rig = Rig::durable("physical");
+    rig.up();
+    rig.send(10, 12.0);
+    let ahead = rig.now.plus(Duration::from_hours(1));
+    assert_eq!(one(&rig.tell(TwinMail::Frame(durable_frame(5, ahead, 19.0)))), (Some(5), false, 0));
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(12.0));
+    rig.send(11, 13.0);
+    assert_eq!(rig.core.observed(&rig.plan).points[0].value, Some(13.0));
+}
+
+#[test]
+fn no_receipt_is_held_for_a_device_that_will_not_be_believed() {
+    let let_go = |effects: &Effects| -> Vec<u64> {
+        let receipts = effects.iter().filter_map(|e| match e {
+            Effect::LetGo { receipts } => Some(receipts.clone()),
+            _ => None,
+        });
+        receipts.flatten().collect()
+    };
+    let refused = |again| {
+        let reason = "the token expired".to_owned();
+        TwinMail::Session(SessionMail::Refused { reason, again })
+    };
+    let mut rig = Rig::durable("simulated");
+    rig.up();
+    for sequence in 1..=3 {
+        rig.send(sequence, 12.0);
+    }
+    assert_eq!(let_go(&rig.tell(refused(true))), [], "it is asked again, and they wait on");
+    assert_eq!(let_go(&rig.tell(refused(false))), [1, 2, 3]);
+    assert_eq!(let_go(&rig.send(4, 12.0)), [4], "nor is what comes after it");
+    let effects = rig.proved();
+    assert!(told(&effects).is_empty(), "{effects:?}");
+}
+
+#[test]
+fn what_waits_for_its_session_when_the_device_is_confined_is_recorded_with_the_mark() {
+    let mut rig = Rig::durable("simulated");
+    rig.up();
+    for sequence in 1..=3 {
+        rig.send(sequence, 12.0);
+    }
+    let reason = "its seal was forged".to_owned();
+    let told = told(&rig.tell(TwinMail::Quarantine { key: None, reason }));
+    let receipts: Vec<_> = told.iter().map(|t| t.receipt).collect();
+    assert_eq!(receipts, [Some(1), Some(2), Some(3)]);
+    let mark = Quality::Bad(Flaw::Quarantined);
+    assert!(told.iter().flat_map(|t| &t.samples).all(|s| s.quality == mark), "{told:?}");
 }

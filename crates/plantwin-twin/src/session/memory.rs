@@ -1,0 +1,239 @@
+//! What a session remembers of the frames it accepted, to know one that comes again.
+//!
+//! Delivery is at least once: a link that breaks brings again what was not confirmed, the same to
+//! the bit, and it must count once. But a number that comes again may as well be of a device that
+//! restarted its count, and that is a new value. A device without a clock of its own, or whose
+//! clock fell back with its restart, does not say which it is. So in doubt a frame is new:
+//!
+//! - a number that is [`MEMORY`] or more below the last is a restart: nothing that far back is
+//!   unconfirmed;
+//! - so is one whose frame is dated later than the last, or a day and more before it: the clock
+//!   was lost;
+//! - so is one below all that came, of a device without a clock;
+//! - otherwise a number within the memory that never came was overtaken, and one that did come is
+//!   known by its number, its time and its values together: only the very same is a repetition.
+//!
+//! What that loses: a device that tells no time and whose first values after a restart are, number
+//! for number, those of the run before, is taken to repeat itself up to the first that differs, at
+//! most [`MEMORY`] frames long. All of those values are on record, under these very numbers, and
+//! none of them is shown as live meanwhile: the twin's values grow stale, and each frame is counted
+//! as repeated. What it doubles: frames of a run whose memory is gone, at most as many.
+//!
+//! A source time that lies ahead of the plant's clock is none: one wrong time would otherwise hide
+//! all that come until it is reached. Absent: whether the device may speak at all (the session).
+
+use std::{
+    hash::{Hash, Hasher},
+    time::Duration,
+};
+
+use plantwin_adapter::Frame;
+use plantwin_model::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Admission, MAX_AHEAD};
+
+/// How far back single numbers are remembered: as many as a line may have unconfirmed.
+const MEMORY: u64 = u64::BITS as u64;
+/// A source time this far before the last one is of another clock.
+const CLOCK_LOST: Duration = Duration::from_hours(24);
+/// No time is known.
+const NEVER: Timestamp = Timestamp(i64::MIN);
+
+/// The frames that were accepted last.
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    last: Option<u64>,
+    /// Which of the [`MEMORY`] numbers up to the last one were received; the last one is bit 0.
+    seen: u64,
+    /// What each of them said, by number modulo [`MEMORY`]; 0 if that is not known. Empty until
+    /// the first one.
+    prints: Vec<u32>,
+    source: Timestamp,
+    /// The newest source time of the run before, whatever the clock says now: frames of it whose
+    /// content is not known are known by their time.
+    before: Timestamp,
+    /// Whether the newest frame bore a time by which it is known across a restart.
+    dated: bool,
+}
+
+/// What of the memory is on record with the frames themselves: without it, or with one that is
+/// older than they are, frames that come again after a restart would count twice.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The device's number of the newest frame.
+    pub sequence: u64,
+    /// When it was measured; before all time if the device did not say.
+    pub source: Timestamp,
+    /// Which of the 64 numbers up to this one were received; this one is bit 0.
+    seen: u64,
+    /// What they said. Left out where their times tell them apart: it would be most of what a
+    /// small device has written.
+    prints: Vec<u32>,
+}
+
+impl Recorded {
+    /// Of a frame of which only number and time are known.
+    pub fn of(sequence: u64, source: Timestamp) -> Self {
+        Self { sequence, source, seen: u64::MAX, prints: Vec::new() }
+    }
+
+    /// As bytes for the store.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Serializing these plain types into memory cannot fail.
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// From bytes of the store, also those of versions that kept only number and time; `None` if
+    /// they are neither.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok().or_else(|| {
+            let (sequence, source) = postcard::from_bytes(bytes).ok()?;
+            Some(Self::of(sequence, source))
+        })
+    }
+}
+
+impl Memory {
+    /// Of nothing.
+    pub(super) const fn new() -> Self {
+        let (source, before) = (NEVER, NEVER);
+        Self { last: None, seen: 0, prints: Vec::new(), source, before, dated: false }
+    }
+
+    /// What is to be on record together with the frames; `None` of a device that does not number
+    /// them.
+    pub(super) fn recorded(&self) -> Option<Recorded> {
+        let prints = if self.dated { Vec::new() } else { self.prints.clone() };
+        Some(Recorded { sequence: self.last?, source: self.source, seen: self.seen, prints })
+    }
+
+    /// Takes up what an earlier run had received. Its clock may have been ahead of this one's.
+    pub(super) fn restore(&mut self, recorded: Recorded, now: Timestamp) {
+        let Recorded { sequence, source, seen, prints } = recorded;
+        self.last = Some(sequence);
+        self.seen = seen | 1;
+        self.prints = if prints.len() as u64 == MEMORY { prints } else { Vec::new() };
+        self.source = source.min(now);
+        self.before = source;
+        self.dated = self.prints.is_empty();
+    }
+
+    /// Judges a frame. One that is `outdated` says nothing of where the device's count is.
+    pub(super) fn admit(&mut self, frame: &Frame, outdated: bool) -> Admission {
+        let told = frame.samples.iter().filter_map(|s| s.source_time).max();
+        let latest = frame.received.plus(MAX_AHEAD);
+        let source = frame.samples.iter().filter_map(|s| s.source_time.filter(|&t| t <= latest));
+        let source = source.max();
+        let Some(sequence) = frame.sequence else {
+            if outdated {
+                return Admission::Late;
+            }
+            if !frame.is_past() {
+                self.source = source.unwrap_or(self.source);
+            }
+            return Admission::Fresh { missing: 0 };
+        };
+        let back = self.last.and_then(|last| last.checked_sub(sequence));
+        if frame.is_past() {
+            // A device that has restarted since counts from below what its store still holds.
+            let known = |back| source.map_or(back < MEMORY, |source| source <= self.source);
+            return if back.is_some_and(known) {
+                Admission::Duplicate
+            } else {
+                Admission::Fresh { missing: 0 }
+            };
+        }
+        let dated = source.is_some_and(|source| source.plus(CLOCK_LOST) > frame.received);
+        let print = print(frame);
+        let near = back.filter(|&back| back < MEMORY);
+        let known = near.is_some_and(|back| self.seen & (1 << back) != 0);
+        let again = known && self.is_again(sequence, print, (told, source));
+        let near = near.filter(|_| !known);
+        if outdated {
+            if let Some(back) = near {
+                self.note(sequence, back, print);
+            }
+            return if again { Admission::Duplicate } else { Admission::Late };
+        }
+        if back.is_some() {
+            let anew =
+                |source: Timestamp| source > self.source || source.plus(CLOCK_LOST) <= self.source;
+            // Without a clock, only what lies between two that came can have been overtaken.
+            let between = |back: u64| dated || self.seen >> back != 0;
+            match near {
+                _ if again => return Admission::Duplicate,
+                Some(back) if !source.is_some_and(anew) && between(back) => {
+                    self.note(sequence, back, print);
+                    return Admission::Late;
+                }
+                // The device counts anew: what it said before is no measure of what it says now.
+                _ => (self.last, self.seen) = (None, 0),
+            }
+        }
+        let step = self.last.map(|last| sequence.saturating_sub(last));
+        self.seen = step.filter(|&s| s < MEMORY).map_or(0, |s| self.seen << s);
+        self.last = Some(sequence);
+        self.note(sequence, 0, print);
+        self.source = source.unwrap_or(self.source);
+        self.dated = dated;
+        Admission::Fresh { missing: step.unwrap_or(0).saturating_sub(1) }
+    }
+
+    fn note(&mut self, sequence: u64, back: u64, print: u32) {
+        self.seen |= 1 << back;
+        if self.prints.is_empty() {
+            self.prints = vec![0; MEMORY as usize];
+        }
+        self.prints[(sequence % MEMORY) as usize] = print;
+    }
+
+    /// Whether a frame of a number that was received says what that one said. It is told by its
+    /// time where only that is on record; `source` is what of the time is believed.
+    fn is_again(
+        &self,
+        sequence: u64,
+        print: u32,
+        (told, source): (Option<Timestamp>, Option<Timestamp>),
+    ) -> bool {
+        match self.prints.get((sequence % MEMORY) as usize) {
+            Some(&known) if known != 0 => known == print,
+            _ if source.is_some_and(|source| source > self.source) => false,
+            _ => match told {
+                Some(told) => told <= self.before && told.plus(CLOCK_LOST) > self.before,
+                None => self.before == NEVER,
+            },
+        }
+    }
+}
+
+/// What a frame says, in short; never 0. The same over each path: protocols differ in the order of
+/// values, in the fraction of a millisecond, and in how many digits they carry.
+fn print(frame: &Frame) -> u32 {
+    let mut sum = 0_u64;
+    for sample in &frame.samples {
+        let mut fnv = Fnv(0xcbf2_9ce4_8422_2325);
+        sample.point.hash(&mut fnv);
+        fnv.write_u32((sample.value as f32).to_bits());
+        sample.quality.hash(&mut fnv);
+        sample.source_time.map(Timestamp::as_millis).hash(&mut fnv);
+        sum = sum.wrapping_add(fnv.finish());
+    }
+    ((sum >> 32) as u32 ^ sum as u32).max(1)
+}
+
+/// FNV-1a of 64 bits: what is on record must be the same in each version of the compiler. Nobody
+/// gains by a collision but a device that wants to lose its own values.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
