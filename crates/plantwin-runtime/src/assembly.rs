@@ -110,8 +110,10 @@ impl Assembly {
 
     /// Writes what waits for the disk. What comes later is not kept.
     pub fn close(&self) {
-        if let Some(keeper) = &self.keeper {
-            keeper.close();
+        if let Some(keeper) = &self.keeper
+            && let Err(error) = keeper.close()
+        {
+            tracing::error!("failed to {error}");
         }
     }
 
@@ -241,6 +243,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
     if orphans > 0 {
         warnings.push(lost_beginnings(orphans));
     }
+    let mut arbiters = colony.arbiters;
     if let (Some(status), Some(keeper), Some(target)) = (northbound, &keeper, &plant.northbound) {
         match request.registry.get(target.protocol) {
             Some(protocol) => {
@@ -254,9 +257,21 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
                     keeper: Arc::clone(keeper),
                     clock: Arc::clone(&clock),
                     status,
+                    panics: Arc::clone(&panics),
                     chance: plant.seed,
                 };
-                colony.handles[0].spawn(forward(way));
+                match request.place {
+                    // A thread of its own: it reads the spool, and while the disk hangs that may
+                    // take long.
+                    Place::Threads(_) => {
+                        let own = Arbiter::new();
+                        own.spawn(forward(way));
+                        arbiters.push(own);
+                    }
+                    Place::Here => {
+                        colony.handles[0].spawn(forward(way));
+                    }
+                }
             }
             None => warnings.push(format!("{} is not in this build", target.protocol)),
         }
@@ -281,7 +296,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         authority: trust.authority,
     });
     router.stamp();
-    Ok(Assembly { view: colony.view, arbiters: colony.arbiters, warnings, router, keeper })
+    Ok(Assembly { view: colony.view, arbiters, warnings, router, keeper })
 }
 
 fn limits(plant: &PlantSpec) -> SpoolLimits {
