@@ -41,8 +41,8 @@ impl Notes {
         room
     }
 
-    /// All notes, oldest first.
-    pub(crate) fn take(&self) -> VecDeque<StationNote> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The oldest note.
+    pub(crate) fn take(&self) -> Option<StationNote> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }

@@ -47,6 +47,13 @@ impl Book {
         self.plant_alarm("store_damage", None, response, now);
     }
 
+    /// A letter was dropped: an alarm whose cause is over and that is to be seen.
+    pub(crate) fn letter_dropped(&mut self, text: &str, now: Timestamp) {
+        let response = "find the cause in the log; what the letter said is not in the view";
+        self.plant_alarm("letter_dropped", Some(text), response, now);
+        self.plant_alarm("letter_dropped", None, response, now);
+    }
+
     /// Raises an alarm for whoever cannot speak, or (`trouble` is `None`) ends its cause. One
     /// that nobody acknowledged stays until somebody does.
     pub(super) fn own_alarm(
