@@ -294,6 +294,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         policy,
         audit: trust.audit,
         authority: trust.authority,
+        view: colony.view.clone(),
     });
     router.stamp();
     Ok(Assembly { view: colony.view, arbiters, warnings, router, keeper })

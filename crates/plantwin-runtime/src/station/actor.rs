@@ -11,7 +11,7 @@ use std::{
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture};
 use plantwin_authority::service::AuthorityPort;
 use plantwin_field::StepStats;
-use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView, invariant};
+use plantwin_model::{AlarmId, Clock, DeviceId, DeviceIx, Outcome, PlantView, invariant};
 use plantwin_seal::Opener;
 use plantwin_twin::{Inbox, Mail, Observed, SetAside, Telemetry, TwinEvent};
 use tokio::sync::{mpsc::Sender, watch};
@@ -75,6 +75,8 @@ pub(crate) struct Station {
     pub(super) init: StationInit,
     alarms: AlarmDesk,
     beats: u32,
+    /// Alarms that were acknowledged and are not shown so yet, and who waits for it.
+    acknowledging: Vec<(AlarmId, u64)>,
     /// What it is at work on.
     pub(super) slot: Option<Slot>,
     /// Where letters are opened.
@@ -84,10 +86,10 @@ pub(crate) struct Station {
 impl Station {
     pub(crate) fn new(init: StationInit) -> Self {
         let (alarms, scratch) = (AlarmDesk::default(), Vec::new());
-        Self { init, alarms, beats: 0, slot: None, scratch }
+        Self { init, alarms, beats: 0, acknowledging: Vec::new(), slot: None, scratch }
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.beats = self.beats.wrapping_add(1);
         let force = self.beats.is_multiple_of(FORCE_EVERY);
         // One by one: what is left when one crashes the station waits.
@@ -125,6 +127,22 @@ impl Station {
             );
             self.init.view.send_replace(view);
         }
+        self.answer_acknowledged();
+    }
+
+    /// What is shown is on record, or cannot be.
+    fn answer_acknowledged(&mut self) {
+        if self.acknowledging.is_empty() {
+            return;
+        }
+        let (open, outcomes) = (self.init.book.unacknowledged(), &self.init.outcomes);
+        self.acknowledging.retain(|(alarm, key)| {
+            let waits = open.contains(alarm);
+            if !waits {
+                outcomes.complete(*key, Outcome::Done);
+            }
+            waits && outcomes.is_awaited(*key)
+        });
     }
 
     fn count(&mut self) {
@@ -340,7 +358,12 @@ impl Station {
                     book.given_up(device, Some(panic), now);
                 }
             },
-            StationNote::Acknowledge { alarm } => book.acknowledge_own(&alarm, now),
+            StationNote::Acknowledge { alarm, key, own } => {
+                if own {
+                    book.acknowledge_own(&alarm, now);
+                }
+                self.acknowledging.push((alarm, key));
+            }
             StationNote::Amiss { name, trouble, response } => {
                 book.plant_alarm(name, trouble.as_deref(), response, now);
             }

@@ -18,3 +18,4 @@ pub(crate) use actor::{PLANT, Station, StationInit};
 pub(crate) use alarms::AlarmRecord;
 pub use book::StationReport;
 pub(crate) use notes::{Notes, StationNote};
+pub(crate) use upkeep::GAVE_UP;

@@ -1,23 +1,31 @@
-//! A station that crashes: what it was at work on is not lost, and does not crash it for ever.
+//! A station that crashes: what it was at work on is not lost, and does not crash it for ever. And
+//! when it answers an acknowledgement.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
+        mpsc::{Receiver, sync_channel},
     },
+    time::Duration,
 };
 
 use plantwin_model::{
-    Clock, DeviceId, PlantView, ProtocolSchema, Timestamp,
+    AlarmId, AlarmSource, AlarmState, AlarmView, Clock, DeviceId, Outcome, PlantView, Priority,
+    ProtocolSchema, Timestamp,
     file::{Catalog, ReadOptions, read_plant},
 };
 use plantwin_seal::{KeyDistributor, Lane, PartyId, Sealer};
 use plantwin_twin::{LaneLimits, Mail, Telemetry, TwinEvent, mailbox};
 use tokio::sync::watch;
 
-use super::{Notes, Station, StationInit, book::Book};
-use crate::{commands::CommandDesk, line::Confirmed, router::Outcomes};
+use super::{Notes, Station, StationInit, StationNote, book::Book};
+use crate::{
+    commands::CommandDesk,
+    line::Confirmed,
+    router::{Outcomes, Reply},
+};
 
 static WIRE: ProtocolSchema = ProtocolSchema::bare("wire");
 
@@ -89,6 +97,36 @@ impl Bench {
         Self { station, trap, sealer: theirs.sealer, confirmed }
     }
 
+    /// The twin shows these alarms.
+    fn alarms(&mut self, states: &[AlarmState]) {
+        let now = Timestamp::from_millis(1_000);
+        let alarm = |&state: &AlarmState| AlarmView {
+            id: AlarmId::new("gauge1.high"),
+            twin: DeviceId::from("gauge1"),
+            priority: Priority::High,
+            state,
+            source: AlarmSource::System,
+            since: now,
+            raised: now,
+            text: String::new(),
+            response: String::new(),
+        };
+        let event = TwinEvent::Alarms(states.iter().map(alarm).collect());
+        let mail = Mail(self.sealer.seal(&event, Lane::Alarm, None, now).unwrap());
+        self.station.take_in(mail);
+        self.station.publish();
+    }
+
+    /// Somebody acknowledges, and waits for the answer.
+    fn acknowledge(&mut self, alarm: &str, own: bool) -> Receiver<Outcome> {
+        let (reply, answer) = sync_channel(1);
+        let key = self.station.init.outcomes.await_one(Reply::plain(reply)).unwrap();
+        let note = StationNote::Acknowledge { alarm: AlarmId::new(alarm), key, own };
+        assert!(self.station.init.notes.leave(note));
+        self.station.publish();
+        answer
+    }
+
     /// A letter with a receipt comes; whether the station crashes over it.
     fn letter(&mut self) -> (u64, bool) {
         let receipt = self.confirmed.hand_out().unwrap();
@@ -148,4 +186,33 @@ fn a_letter_that_crashes_the_station_twice_is_dropped_with_an_alarm_and_nobody_w
     let (next, crashed) = bench.letter();
     assert!(!crashed);
     assert_eq!(bench.confirmed.collect(), [next]);
+}
+
+#[test]
+fn an_acknowledgement_is_answered_when_the_alarm_is_shown_as_acknowledged_and_no_sooner() {
+    let mut bench = Bench::new();
+    bench.alarms(&[AlarmState::Unacknowledged]);
+    let answer = bench.acknowledge("gauge1.high", false);
+    assert!(answer.try_recv().is_err(), "the twin has not said so");
+    bench.alarms(&[AlarmState::Unacknowledged]);
+    assert!(answer.try_recv().is_err());
+    bench.alarms(&[AlarmState::Acknowledged]);
+    assert_eq!(answer.try_recv(), Ok(Outcome::Done));
+    bench.alarms(&[AlarmState::ReturnedUnacknowledged]);
+    let answer = bench.acknowledge("gauge1.high", false);
+    assert!(answer.try_recv().is_err());
+    bench.alarms(&[]);
+    assert_eq!(answer.try_recv(), Ok(Outcome::Done));
+}
+
+#[test]
+fn an_alarm_of_the_plant_itself_is_acknowledged_and_answered() {
+    let mut bench = Bench::new();
+    let now = Timestamp::from_millis(1_000);
+    bench.station.init.book.plant_alarm("store", Some("it fails"), "mend it", now);
+    bench.station.publish();
+    let answer = bench.acknowledge("small.store", true);
+    assert_eq!(answer.recv_timeout(Duration::from_secs(20)), Ok(Outcome::Done));
+    let view = bench.station.init.view.borrow().clone();
+    assert_eq!(view.alarms[0].state, AlarmState::Acknowledged);
 }

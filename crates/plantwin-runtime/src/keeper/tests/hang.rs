@@ -156,8 +156,8 @@ fn a_panic_over_the_disk_is_a_refusal_and_the_keeper_goes_on() {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, confirmed.told()).await.unwrap() });
     assert_eq!(confirmed.collect(), [receipt]);
     assert!(panics.lock().unwrap().is_empty());
-    assert_eq!(keeper.status().total.view.records, 1);
     keeper.close().unwrap();
+    assert_eq!(keeper.status().total.view.records, 1);
     assert!(keeper.status().failing.is_none());
 }
 
