@@ -74,6 +74,8 @@ pub struct AssemblyRequest {
     pub endpoints: Vec<(String, String)>,
     /// Where the actors live.
     pub place: Place,
+    /// Of a simulation: whether its disk hangs now.
+    pub disk_hangs: Option<watch::Receiver<bool>>,
     /// Rehearses crashes.
     pub drill: Option<Arc<dyn Drill>>,
     /// Steps of the simulated field, for the counters.
@@ -160,7 +162,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         let spool = Spool::open(Arc::clone(store), limits(&plant))?;
         let place = match request.place {
             Place::Threads(_) => KeeperPlace::Thread,
-            Place::Here => KeeperPlace::Here,
+            Place::Here => KeeperPlace::Here(request.disk_hangs),
         };
         let spec = plant.spool.clone();
         let store = Arc::clone(store);

@@ -165,6 +165,7 @@ impl RunningPlant {
             paths: field.paths.clone(),
             endpoints: field.endpoints.clone(),
             place: Place::Threads(zones.min(cores)),
+            disk_hangs: None,
             drill: None,
             steps: Some(Arc::clone(&field.stats)),
         };

@@ -14,7 +14,10 @@ use std::{
 
 use plantwin_model::{Clock, DeviceId, SpoolSpec};
 use plantwin_store::{LogKind, Spool, Store};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::assembly::Recorded;
 
@@ -34,12 +37,12 @@ const LAST_ATTEMPTS: u32 = 4;
 const CLOSES_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where a keeper runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum KeeperPlace {
     /// On a thread of its own.
     Thread,
-    /// As a task of the current actix arbiter.
-    Here,
+    /// As a task of the current actix arbiter, with a simulated disk that may hang.
+    Here(Option<watch::Receiver<bool>>),
 }
 
 /// The way to the disk.
@@ -106,8 +109,8 @@ impl Keeper {
                 let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(run)?;
                 Some((thread, ended))
             }
-            KeeperPlace::Here => {
-                actix::spawn(async move { run_task(&mine).await });
+            KeeperPlace::Here(hangs) => {
+                actix::spawn(async move { run_task(&mine, hangs).await });
                 None
             }
         };
@@ -321,7 +324,7 @@ fn run_thread(shared: &Shared) {
     }
 }
 
-async fn run_task(shared: &Shared) {
+async fn run_task(shared: &Shared, mut hangs: Option<watch::Receiver<bool>>) {
     let mut pauses = Pauses::default();
     loop {
         let next = {
@@ -341,6 +344,10 @@ async fn run_task(shared: &Shared) {
             Next::Write(due) => {
                 shared.begin();
                 tokio::time::sleep(SIMULATED).await;
+                if let Some(hangs) = &mut hangs {
+                    // If nobody can let it hang any more it answers.
+                    let _ = hangs.wait_for(|hangs| !hangs).await;
+                }
                 shared.write(due, &mut pauses);
             }
         }
