@@ -42,7 +42,7 @@ use crate::{
 /// Letters that may wait for a twin, by lane.
 const MAILBOX: LaneLimits = LaneLimits::each(64);
 /// The station is never given up: without it nobody sees the plant.
-const STATION_RESTARTS: RestartPolicy = RestartPolicy {
+pub(crate) const STATION_RESTARTS: RestartPolicy = RestartPolicy {
     backoff_min: Duration::from_millis(100),
     backoff_max: Duration::from_secs(2),
     max_restarts: usize::MAX,

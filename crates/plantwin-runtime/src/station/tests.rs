@@ -11,18 +11,21 @@ use std::{
     time::Duration,
 };
 
+use actix::Arbiter;
 use plantwin_model::{
     AlarmId, AlarmSource, AlarmState, AlarmView, Clock, DeviceId, Outcome, PlantView, Priority,
     ProtocolSchema, Timestamp,
     file::{Catalog, ReadOptions, read_plant},
 };
 use plantwin_seal::{KeyDistributor, Lane, PartyId, Sealer};
-use plantwin_twin::{LaneLimits, Mail, Telemetry, TwinEvent, mailbox};
+use plantwin_twin::{LaneLimits, Mail, Mailbox, Telemetry, TwinEvent, mailbox};
 use tokio::sync::watch;
 
 use super::{Notes, Station, StationInit, StationNote, book::Book};
 use crate::{
+    colony::STATION_RESTARTS,
     commands::CommandDesk,
+    guardian::{GuardEvent, GuardWatcher, seat},
     line::Confirmed,
     router::{Outcomes, Reply},
 };
@@ -64,37 +67,58 @@ struct Bench {
     confirmed: Arc<Confirmed>,
 }
 
+/// What a station is built from, and the mailbox before it.
+fn parts() -> (StationInit, Mailbox<TwinEvent>, Arc<Trap>, Sealer, Arc<Confirmed>) {
+    let schemas = [&WIRE];
+    let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
+    let read = read_plant("small.toml", PLANT, &catalog, &ReadOptions::default());
+    let plant = Arc::new(read.into_plant().unwrap());
+    let trap = Arc::new(Trap::default());
+    let clock: Arc<dyn Clock> = trap.clone();
+    let (twin, here) = (PartyId(1 << 32), PartyId(1));
+    let secret = KeyDistributor::new().unwrap().pair_secret(twin, here);
+    let (theirs, ours) = plantwin_seal::Session::pair(&secret, twin, here, clock.now()).unwrap();
+    let confirmed = Arc::new(Confirmed::default());
+    let (mailbox, inbox) = mailbox(LaneLimits::default());
+    let init = StationInit {
+        book: Book::new(Arc::clone(&plant), 64, Vec::new(), clock.now()),
+        inbox,
+        openers: vec![(DeviceId::from("gauge1"), ours.opener)],
+        confirmed: vec![Some(Arc::clone(&confirmed))],
+        view: watch::channel(Arc::new(PlantView::empty("small"))).0,
+        outcomes: Arc::new(Outcomes::new(Arc::clone(&clock))),
+        commands: Arc::new(CommandDesk::new(None, Arc::clone(&clock))),
+        clock,
+        keeper: None,
+        northbound: None,
+        steps: None,
+        panics: Arc::default(),
+        authority: None,
+        orders: vec![None],
+        notes: Notes::default(),
+    };
+    (init, mailbox, trap, theirs.sealer, confirmed)
+}
+
+/// A letter with a receipt.
+fn receipted(sealer: &mut Sealer, confirmed: &Confirmed) -> (u64, Mail<TwinEvent>) {
+    let now = Timestamp::from_millis(1_000);
+    let receipt = confirmed.hand_out().unwrap();
+    let event = TwinEvent::Telemetry(Telemetry {
+        receipt: Some(receipt),
+        sequence: Some(receipt),
+        received: now,
+        samples: Vec::new(),
+        duplicate: false,
+        missing: 0,
+    });
+    (receipt, Mail(sealer.seal(&event, Lane::Durable, None, now).unwrap()))
+}
+
 impl Bench {
     fn new() -> Self {
-        let schemas = [&WIRE];
-        let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
-        let read = read_plant("small.toml", PLANT, &catalog, &ReadOptions::default());
-        let plant = Arc::new(read.into_plant().unwrap());
-        let trap = Arc::new(Trap::default());
-        let clock: Arc<dyn Clock> = trap.clone();
-        let (twin, here) = (PartyId(1 << 32), PartyId(1));
-        let secret = KeyDistributor::new().unwrap().pair_secret(twin, here);
-        let (theirs, ours) =
-            plantwin_seal::Session::pair(&secret, twin, here, clock.now()).unwrap();
-        let confirmed = Arc::new(Confirmed::default());
-        let station = Station::new(StationInit {
-            book: Book::new(Arc::clone(&plant), 64, Vec::new(), clock.now()),
-            inbox: mailbox(LaneLimits::default()).1,
-            openers: vec![(DeviceId::from("gauge1"), ours.opener)],
-            confirmed: vec![Some(Arc::clone(&confirmed))],
-            view: watch::channel(Arc::new(PlantView::empty("small"))).0,
-            outcomes: Arc::new(Outcomes::new(Arc::clone(&clock))),
-            commands: Arc::new(CommandDesk::new(None, Arc::clone(&clock))),
-            clock,
-            keeper: None,
-            northbound: None,
-            steps: None,
-            panics: Arc::default(),
-            authority: None,
-            orders: vec![None],
-            notes: Notes::default(),
-        });
-        Self { station, trap, sealer: theirs.sealer, confirmed }
+        let (init, _, trap, sealer, confirmed) = parts();
+        Self { station: Station::new(init), trap, sealer, confirmed }
     }
 
     /// The twin shows these alarms.
@@ -129,17 +153,7 @@ impl Bench {
 
     /// A letter with a receipt comes; whether the station crashes over it.
     fn letter(&mut self) -> (u64, bool) {
-        let receipt = self.confirmed.hand_out().unwrap();
-        let event = TwinEvent::Telemetry(Telemetry {
-            receipt: Some(receipt),
-            sequence: Some(receipt),
-            received: Timestamp::from_millis(1_000),
-            samples: Vec::new(),
-            duplicate: false,
-            missing: 0,
-        });
-        let now = Timestamp::from_millis(1_000);
-        let mail = Mail(self.sealer.seal(&event, Lane::Durable, None, now).unwrap());
+        let (receipt, mail) = receipted(&mut self.sealer, &self.confirmed);
         let station = &mut self.station;
         let crashed = catch_unwind(AssertUnwindSafe(|| station.take_in(mail))).is_err();
         (receipt, crashed)
@@ -186,6 +200,37 @@ fn a_letter_that_crashes_the_station_twice_is_dropped_with_an_alarm_and_nobody_w
     let (next, crashed) = bench.letter();
     assert!(!crashed);
     assert_eq!(bench.confirmed.collect(), [next]);
+}
+
+/// Hears nothing of what the guardian does.
+struct Deaf;
+
+impl GuardWatcher for Deaf {
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+    fn jitter(&mut self) -> f64 {
+        0.0
+    }
+    fn on(&mut self, _: GuardEvent) {}
+}
+
+#[actix::test]
+async fn a_station_that_crashes_again_and_again_comes_back_and_reads_its_mail() {
+    tokio::time::pause();
+    let (init, mailbox, trap, mut sealer, confirmed) = parts();
+    let make = move |_: &mut actix::Context<Station>| Station::new(init);
+    let _ward = seat(1).guard(&Arbiter::current(), STATION_RESTARTS, Deaf, make);
+    trap.0.store(20, SeqCst);
+    for _ in 0..2 {
+        let (receipt, mail) = receipted(&mut sealer, &confirmed);
+        mailbox.post(mail).unwrap();
+        // Virtual time: each wait before a restart is two seconds at most.
+        let told = tokio::time::timeout(Duration::from_mins(10), confirmed.told());
+        told.await.expect("the letter was handled, or dropped");
+        assert_eq!(confirmed.collect(), [receipt]);
+        assert_eq!(trap.0.load(SeqCst), 0);
+    }
 }
 
 #[test]
