@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     let after = value(&running.view.borrow(), "tank1", "level").context("the tank has no level")?;
     println!("level {after:.3} cm");
 
-    let unsaved = running.stop();
+    let unsaved = running.stop().unsaved;
     println!("stopped, {unsaved} twins did not save in time");
     Ok(())
 }

@@ -121,8 +121,8 @@ impl Plant {
     async fn stop(mut self) {
         self.watching.abort();
         let running = self.running.take().expect("it runs");
-        let missing = tokio::task::spawn_blocking(|| running.stop()).await.expect("no panic");
-        assert_eq!(missing, 0, "the twin saved");
+        let stopped = tokio::task::spawn_blocking(|| running.stop()).await.expect("no panic");
+        assert_eq!(stopped.unsaved, 0, "the twin saved");
     }
 }
 

@@ -249,6 +249,7 @@ fn run(where_to: &str, store: Box<dyn Store>, seconds: u64) {
         trust,
         endpoints: vec![],
         place: Place::Threads(1),
+        disk_hangs: None,
         drill: Some(drill),
         steps: None,
     };

@@ -72,6 +72,8 @@ pub struct AssemblyRequest {
     pub endpoints: Vec<(String, String)>,
     /// Where the actors live.
     pub place: Place,
+    /// Of a simulation: whether its disk hangs now.
+    pub disk_hangs: Option<watch::Receiver<bool>>,
     /// Rehearses crashes.
     pub drill: Option<Arc<dyn Drill>>,
     /// Steps of the simulated field, for the counters.
@@ -108,8 +110,10 @@ impl Assembly {
 
     /// Writes what waits for the disk. What comes later is not kept.
     pub fn close(&self) {
-        if let Some(keeper) = &self.keeper {
-            keeper.close();
+        if let Some(keeper) = &self.keeper
+            && let Err(error) = keeper.close()
+        {
+            tracing::error!("failed to {error}");
         }
     }
 
@@ -155,7 +159,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         let spool = Spool::open(Arc::clone(store), limits(&plant))?;
         let place = match request.place {
             Place::Threads(_) => KeeperPlace::Thread,
-            Place::Here => KeeperPlace::Here,
+            Place::Here => KeeperPlace::Here(request.disk_hangs),
         };
         let spec = plant.spool.clone();
         let store = Arc::clone(store);
@@ -173,8 +177,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         NorthboundStatus::new(Mutex::new(view))
     });
     let panics = Arc::new(AtomicU64::new(0));
-    let is_threaded = matches!(request.place, Place::Threads(_));
-    let mut colony = Colony::settle(
+    let colony = Colony::settle(
         ColonyRequest {
             plant: Arc::clone(&plant),
             clock: Arc::clone(&clock),
@@ -238,6 +241,7 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
     if orphans > 0 {
         warnings.push(lost_beginnings(orphans));
     }
+    let mut arbiters = colony.arbiters;
     if let (Some(status), Some(keeper), Some(target)) = (northbound, &keeper, &plant.northbound) {
         match request.registry.get(target.protocol) {
             Some(protocol) => {
@@ -251,16 +255,20 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
                     keeper: Arc::clone(keeper),
                     clock: Arc::clone(&clock),
                     status,
+                    panics: Arc::clone(&panics),
                     chance: plant.seed,
                 };
-                // It waits for the spool, which the keeper holds for as long as a disk takes: a
-                // thread of its own, so that no zone's twins and lines stand still with it.
-                if is_threaded {
-                    let outside = Arbiter::new();
-                    outside.spawn(forward(way));
-                    colony.arbiters.push(outside);
-                } else {
-                    colony.handles[0].spawn(forward(way));
+                match request.place {
+                    // A thread of its own: it reads the spool, and while the disk hangs that may
+                    // take long.
+                    Place::Threads(_) => {
+                        let own = Arbiter::new();
+                        own.spawn(forward(way));
+                        arbiters.push(own);
+                    }
+                    Place::Here => {
+                        colony.handles[0].spawn(forward(way));
+                    }
                 }
             }
             None => warnings.push(format!("{} is not in this build", target.protocol)),
@@ -284,9 +292,10 @@ pub fn assemble(request: AssemblyRequest) -> Result<Assembly, RuntimeError> {
         policy,
         audit: trust.audit,
         authority: trust.authority,
+        view: colony.view.clone(),
     });
     router.stamp();
-    Ok(Assembly { view: colony.view, arbiters: colony.arbiters, warnings, router, keeper })
+    Ok(Assembly { view: colony.view, arbiters, warnings, router, keeper })
 }
 
 fn limits(plant: &PlantSpec) -> SpoolLimits {

@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use actix::{Arbiter, ArbiterHandle};
@@ -35,11 +36,18 @@ use crate::{
     line::{Confinement, Confiner, Confirmed, LineOrder},
     northbound::NorthboundStatus,
     router::Outcomes,
-    station::{Notes, Station, StationInit, StationNote, book},
+    station::{Notes, PLANT, Station, StationInit, StationNote, book},
 };
 
 /// Letters that may wait for a twin, by lane.
 const MAILBOX: LaneLimits = LaneLimits::each(64);
+/// The station is never given up: without it nobody sees the plant.
+pub(crate) const STATION_RESTARTS: RestartPolicy = RestartPolicy {
+    backoff_min: Duration::from_millis(100),
+    backoff_max: Duration::from_secs(2),
+    max_restarts: usize::MAX,
+    window: Duration::from_mins(1),
+};
 /// Events that may wait for the station, by lane.
 const STATION_MAILBOX: LaneLimits = LaneLimits::each(16_384);
 /// Room in actix' own mailbox of an actor: nothing is posted there.
@@ -312,14 +320,10 @@ impl Colony {
             orders: all_orders,
             notes: notes.clone(),
         };
-        let watcher =
-            Watcher { device: DeviceIx(u32::MAX), clock, notes: notes.clone(), chance: plant.seed };
-        station_seat.guard(
-            &handles[handles.len() - 1],
-            RestartPolicy::default(),
-            watcher,
-            move |_| Station::new(init),
-        );
+        let watcher = Watcher { device: PLANT, clock, notes: notes.clone(), chance: plant.seed };
+        station_seat.guard(&handles[handles.len() - 1], STATION_RESTARTS, watcher, move |_| {
+            Station::new(init)
+        });
         drop(guardian);
         Ok(Self { view, twins, arbiters, handles, outcomes, notes })
     }

@@ -92,7 +92,7 @@ pub use guardian::{
     Supervisor, TreeState, Verdict, Ward, seat,
 };
 pub use path::{BreakerState, PathChooser};
-pub use plant::{RunRequest, RunningPlant};
+pub use plant::{RunRequest, RunningPlant, Stopped};
 pub use plantwin_store::KeySource;
 pub use router::{Deed, FrontDesk, NotTaken, Reloaded};
 pub use station::StationReport;

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, mpsc::sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -34,6 +37,8 @@ use crate::{
 const FIELD_THREADS: usize = 2;
 /// Longest wait for twins to save on a stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// Longest wait for twins and lines to end on a stop.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What to run.
 pub struct RunRequest {
@@ -51,6 +56,16 @@ pub struct RunRequest {
     pub authority: AuthorityAt,
 }
 
+/// How a plant ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stopped {
+    /// Twins that did not get to save in time.
+    pub unsaved: usize,
+    /// Why something that was to be kept is not on the disk, if that is so; a fragment fit for
+    /// "failed to {error}".
+    pub not_kept: Option<String>,
+}
+
 /// A plant that runs. Stop it with [`Self::stop`]; dropping it stops it without saving.
 pub struct RunningPlant {
     /// Its view.
@@ -64,7 +79,8 @@ pub struct RunningPlant {
     trust: Trust,
     writer: Option<Arc<AuditWriter>>,
     stop: Option<oneshot::Sender<()>>,
-    system: Option<JoinHandle<()>>,
+    /// The thread of the actix system, and what is told when it ends.
+    system: Option<(JoinHandle<()>, Receiver<()>)>,
     field: Option<Field>,
     io: Option<tokio::runtime::Runtime>,
 }
@@ -160,12 +176,15 @@ impl RunningPlant {
             paths: field.paths.clone(),
             endpoints: field.endpoints.clone(),
             place: Place::Threads(zones.min(cores)),
+            disk_hangs: None,
             drill: None,
             steps: Some(Arc::clone(&field.stats)),
         };
         let (ready, started) = sync_channel(1);
         let (stop, stopped) = oneshot::channel();
+        let (ends, ended) = sync_channel(1);
         let system = std::thread::Builder::new().name("plantwin".to_owned()).spawn(move || {
+            let _ends: SyncSender<()> = ends;
             actix::System::new().block_on(async move {
                 let (result, arbiters) = match assemble(assembly).map(Assembly::into_parts) {
                     Ok((handles, arbiters)) => (Ok(handles), arbiters),
@@ -193,7 +212,7 @@ impl RunningPlant {
             trust,
             writer,
             stop: Some(stop),
-            system: Some(system),
+            system: Some((system, ended)),
             field: Some(field),
             io: Some(io),
         })
@@ -220,8 +239,8 @@ impl RunningPlant {
         FrontDesk::new(Arc::clone(&self.router))
     }
 
-    /// Drains and saves, then stops. Returns how many twins did not get to save in time.
-    pub fn stop(mut self) -> usize {
+    /// Drains and saves, then stops. Ends in about a minute even if the disk does not answer.
+    pub fn stop(mut self) -> Stopped {
         let (asked, outcomes) = self.router.drain();
         let mut missing = asked;
         let clock = Arc::clone(&self.clock);
@@ -233,18 +252,27 @@ impl RunningPlant {
             }
             missing -= 1;
         }
-        self.end();
-        missing
+        Stopped { unsaved: missing, not_kept: self.end() }
     }
 
-    fn end(&mut self) {
-        if let Some(keeper) = self.keeper.take() {
-            keeper.close();
+    /// Returns why something was not kept.
+    fn end(&mut self) -> Option<String> {
+        let mut not_kept = None;
+        if let Some(keeper) = self.keeper.take()
+            && let Err(error) = keeper.close()
+        {
+            tracing::error!("failed to {error}");
+            not_kept = Some(error);
         }
         // Lines first, so that twins do not see their devices die.
         drop(self.stop.take());
-        if let Some(system) = self.system.take() {
-            let _ = system.join();
+        if let Some((system, ended)) = self.system.take() {
+            // Whoever waits there for a disk that hangs must not keep the plant from ending.
+            if ended.recv_timeout(ENDS_WITHIN) == Err(RecvTimeoutError::Timeout) {
+                tracing::error!("failed to end all threads within {} s", ENDS_WITHIN.as_secs());
+            } else {
+                let _ = system.join();
+            }
         }
         drop(self.field.take());
         if let Some(io) = self.io.take() {
@@ -255,7 +283,9 @@ impl RunningPlant {
             && let Err(error) = writer.close()
         {
             tracing::error!("failed to {error}");
+            not_kept.get_or_insert_with(|| error.to_string());
         }
+        not_kept
     }
 }
 

@@ -28,11 +28,11 @@ use plantwin_authority::{
     service::AuthorityPort,
 };
 use plantwin_model::{
-    AlarmId, AuditSink, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome, PlantSpec,
-    PointIx, Request, Timestamp,
+    AlarmId, AlarmState, AuditSink, Clock, CommandKey, CommandSender, DeviceId, DeviceIx, Outcome,
+    PlantSpec, PlantView, PointIx, Request, Timestamp, TwinState,
 };
 use plantwin_twin::TwinMail;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::{mpsc::Sender, watch};
 
 use account::Account;
 pub(crate) use account::Reply;
@@ -42,7 +42,7 @@ pub(crate) use permit::Permits;
 use crate::{
     commands::CommandDesk,
     line::LineOrder,
-    station::{Notes, StationNote},
+    station::{GAVE_UP, Notes, StationNote},
 };
 
 /// A command that was not sent within this time expires.
@@ -69,7 +69,7 @@ impl Outcomes {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn await_one(&self, reply: Reply) -> Option<u64> {
+    pub(crate) fn await_one(&self, reply: Reply) -> Option<u64> {
         let mut table = self.table();
         if table.len() >= MAX_AWAITED {
             return None;
@@ -90,6 +90,11 @@ impl Outcomes {
         if let Some((_, reply)) = self.table().remove(&key) {
             reply.tell(outcome);
         }
+    }
+
+    /// Whether somebody still waits for it.
+    pub(crate) fn is_awaited(&self, key: u64) -> bool {
+        self.table().contains_key(&key)
     }
 
     fn forget(&self, key: u64) {
@@ -129,6 +134,7 @@ pub(crate) struct Router {
     pub(crate) audit: Arc<dyn AuditSink>,
     /// Told of each policy, so that tokens name it.
     pub(crate) authority: Arc<dyn AuthorityPort>,
+    pub(crate) view: watch::Receiver<Arc<PlantView>>,
 }
 
 impl Router {
@@ -221,7 +227,7 @@ impl Router {
             Request::Command { device, .. } | Request::Write { device, .. } => {
                 self.command(key, &device, errand.writes(), reply)
             }
-            Request::Acknowledge { alarm } => self.acknowledge(&alarm),
+            Request::Acknowledge { alarm } => self.acknowledge(&alarm, reply),
             Request::Restart { device } => {
                 (self.entry(&device)?.revive)();
                 Ok(Some(Outcome::Done))
@@ -241,23 +247,27 @@ impl Router {
         }
     }
 
-    fn acknowledge(&self, alarm: &AlarmId) -> Result<Option<Outcome>, String> {
+    /// Answered when the alarm is shown as acknowledged, or not any more.
+    fn acknowledge(&self, alarm: &AlarmId, reply: &Reply) -> Result<Option<Outcome>, String> {
         let (device, name) = alarm
             .as_str()
             .split_once('.')
             .ok_or_else(|| format!("an alarm is named DEVICE.ALARM, not {alarm}"))?;
         let plants = device == self.spec.name && !self.table.contains_key(&device.into());
-        if plants || name == "gave_up" {
-            if !plants {
-                self.entry(&device.into())?;
-            }
-            let left = self.notes.leave(StationNote::Acknowledge { alarm: alarm.clone() });
-            return if left { Ok(Some(Outcome::Done)) } else { Err(busy()) };
+        let entry = if plants { None } else { Some(self.entry(&device.into())?) };
+        let twin = entry.filter(|_| name != GAVE_UP);
+        if !is_open(&self.view.borrow(), alarm, twin.map(|entry| entry.ix))? {
+            return Ok(Some(Outcome::Done));
         }
-        let entry = self.entry(&device.into())?;
+        let key = self.outcomes.await_one(reply.clone()).ok_or_else(busy)?;
         let letter = TwinMail::Acknowledge(name.to_owned());
-        entry.orders.try_send(LineOrder::Post(Box::new(letter))).map_err(|_| busy())?;
-        Ok(Some(Outcome::Done))
+        let posted =
+            twin.is_none_or(|twin| twin.orders.try_send(LineOrder::Post(Box::new(letter))).is_ok());
+        let note = StationNote::Acknowledge { alarm: alarm.clone(), key, own: twin.is_none() };
+        if !posted || !self.notes.leave(note) {
+            self.outcomes.complete(key, Outcome::Refused { reason: busy() });
+        }
+        Ok(None)
     }
 
     fn command(
@@ -298,6 +308,21 @@ impl Router {
 
     fn entry(&self, device: &DeviceId) -> Result<&Entry, String> {
         self.table.get(device).ok_or_else(|| format!("there is no device {device}"))
+    }
+}
+
+/// Whether there is such an alarm that nobody has acknowledged; `twin` is who keeps it.
+fn is_open(view: &PlantView, alarm: &AlarmId, twin: Option<DeviceIx>) -> Result<bool, String> {
+    let Some(shown) = view.alarms.iter().find(|shown| shown.id == *alarm) else {
+        return Err(format!("there is no alarm {alarm} now"));
+    };
+    if shown.state == AlarmState::Acknowledged {
+        return Ok(false);
+    }
+    let twin = twin.and_then(|ix| view.twins.get(ix.index()));
+    match twin.filter(|twin| twin.state == TwinState::GaveUp) {
+        Some(twin) => Err(format!("{0} was given up: restart {0}, then acknowledge", twin.id)),
+        None => Ok(true),
     }
 }
 

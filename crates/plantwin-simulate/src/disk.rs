@@ -16,7 +16,10 @@ use plantwin_store::{
     LogKind, LogRecord, Store, StoreError, Tree, Write,
     testing::{Fault, FaultyStore, MemoryStore, Operation},
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{journal::SharedJournal, net::Net, world::Planted};
 
@@ -40,6 +43,8 @@ const ASKED_AGAIN_WITHIN: Duration = Duration::from_secs(1);
 /// Shared by the store and by whoever disturbs it.
 pub(crate) struct Disk {
     mood: Mutex<Mood>,
+    /// Whether it answers nobody.
+    hangs: watch::Sender<bool>,
     /// Told when an operation kills the process.
     pub(crate) died: Notify,
     net: Net,
@@ -56,7 +61,8 @@ impl Disk {
         journal: SharedJournal,
         planted: Option<Planted>,
     ) -> (Arc<Self>, Arc<SimStore>) {
-        let disk = Self { mood: Mutex::default(), died: Notify::new(), net, journal };
+        let hangs = watch::Sender::new(false);
+        let disk = Self { mood: Mutex::default(), hangs, died: Notify::new(), net, journal };
         let disk = Arc::new(disk);
         let mine = Arc::clone(&disk);
         let liar = Liar { inner: MemoryStore::new(), planted };
@@ -108,7 +114,10 @@ impl Disk {
     pub(crate) fn fails(&self) -> bool {
         let mood = self.mood();
         let lately = |at: Instant| at.elapsed() < ASKED_AGAIN_WITHIN;
-        mood.full || mood.error_at.is_some() || mood.refused.is_some_and(lately)
+        mood.full
+            || *self.hangs.borrow()
+            || mood.error_at.is_some()
+            || mood.refused.is_some_and(lately)
     }
 
     /// The process ends here.
@@ -133,12 +142,27 @@ impl Disk {
         mood.crash_at = Some(mood.count + operations);
     }
 
+    pub(crate) fn set_hanging(&self, hangs: bool) {
+        let hung = self.hangs.send_replace(hangs);
+        let mut mood = self.mood();
+        if hung && !hangs && !mood.dead {
+            // What was told that it hangs is tried again from now on.
+            mood.refused = Some(Instant::now());
+        }
+    }
+
+    /// Whether it hangs now.
+    pub(crate) fn hanging(&self) -> watch::Receiver<bool> {
+        self.hangs.subscribe()
+    }
+
     pub(crate) fn set_full(&self, full: bool) {
         self.mood().full = full;
     }
 
     /// Nothing goes wrong any more.
     pub(crate) fn heal(&self) {
+        self.set_hanging(false);
         let mut mood = self.mood();
         (mood.full, mood.error_at, mood.crash_at) = (false, None, None);
     }

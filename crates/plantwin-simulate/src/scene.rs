@@ -78,6 +78,8 @@ pub(crate) enum Act {
     DiskError { after: u64, done: bool },
     /// The disk is full, or has room again.
     DiskFull(bool),
+    /// The disk does not answer any more, or answers again.
+    DiskHangs(bool),
     /// So many store operations from now, the process dies; so many unflushed ones are kept.
     CrashAt { after: u64, kept: usize, down: Duration },
     /// The process dies now.
@@ -269,7 +271,7 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
         let lasts = chance.millis(200, 30_000);
         let device = chance.between(0, devices as u64 - 1) as usize;
         let wire = chance.between(0, WIRES as u64 - 1) as usize;
-        match chance.between(0, 17) {
+        match chance.between(0, 18) {
             0..=2 => {
                 let mode = chance.pick(&[Wire::Refuses, Wire::Hangs, Wire::Dead]);
                 acts.push((at, Act::Wire { device, wire, mode }));
@@ -334,6 +336,10 @@ fn faults(seed: u64, devices: usize, until: Duration, acts: &mut Vec<(Duration, 
                 let clock = chance.happens(0.5);
                 acts.push((at, Act::Restart { device, clock }));
             }
+            17 => {
+                acts.push((at, Act::DiskHangs(true)));
+                acts.push((at + lasts, Act::DiskHangs(false)));
+            }
             _ => {
                 let (kept, down) = (chance.pick(&[0, 0, 1]), chance.millis(0, 20_000));
                 let act = chance.pick(&[Act::Kill { kept, down }, Act::Stop { down }]);
@@ -378,6 +384,7 @@ mod tests {
             "Jump",
             "DiskError",
             "DiskFull",
+            "DiskHangs",
             "CrashAt",
             "Kill",
             "Stop",

@@ -314,6 +314,7 @@ impl World {
                 self.jumped = self.clock.world();
             }
             Act::DiskError { after, done } => self.disk.fail_after(after, done),
+            Act::DiskHangs(hangs) => self.disk.set_hanging(hangs),
             Act::DiskFull(full) => self.disk.set_full(full),
             Act::CrashAt { after, kept, down } => {
                 self.doom = (kept, down);
@@ -377,6 +378,7 @@ impl World {
             paths: self.scene.spec.devices.iter().map(|d| d.paths.clone()).collect(),
             endpoints: Vec::new(),
             place: Place::Here,
+            disk_hangs: Some(self.disk.hanging()),
             drill: Some(Arc::<Traps>::clone(&self.traps) as Arc<dyn Drill>),
             steps: None,
         };
@@ -570,6 +572,9 @@ impl World {
         let mut states: BTreeMap<&str, _> = BTreeMap::new();
         for alarm in view.alarms.iter() {
             states.insert(alarm.id.as_str(), alarm.state);
+            if alarm.text.contains("the disk has not answered") {
+                journal.count("views_of_a_hanging_disk");
+            }
         }
         let settled = world >= self.began + GRACE;
         let known: Vec<String> = journal.alarms.keys().cloned().collect();

@@ -118,6 +118,7 @@ fn every_kind_of_misfortune_really_happens() {
         "stops",
         "crashes_at_the_disk",
         "disk_errors",
+        "views_of_a_hanging_disk",
         "values_lost",
         "answers_lost",
         "outcomes_done",

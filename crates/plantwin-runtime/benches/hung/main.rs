@@ -359,7 +359,7 @@ fn run(measure: Duration, devices: usize, keeps: bool) {
         );
     }
     let Bench { running, field, .. } = bench;
-    println!("      twins that could not save in time: {}", running.stop());
+    println!("      twins that could not save in time: {}", running.stop().unsaved);
     field.end();
 }
 

@@ -21,6 +21,8 @@ pub(crate) const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) const SILENT_WITHIN: Duration = Duration::from_mins(2);
 /// Numbers of commands towards twins and lines have this bit, other requests have not.
 pub(crate) const TICKET_BIT: u64 = 1 << 63;
+/// Said to the line of a command that came to it too late.
+const EXPIRED: &str = "not sent: the command expired";
 
 /// A command that is asked for; `R` is who hears of its outcome.
 #[derive(Debug)]
@@ -238,6 +240,14 @@ impl<R> Commands<R> {
                 let outcome = Outcome::Refused { reason: format!("the journal failed to {why}") };
                 self.forget(key, &outcome, out);
             }
+            (StepKind::Sent, Stage::Sending, Ok(())) if now >= command.intent.expires => {
+                // The disk took its time. Nothing left, and it is not sent late.
+                command.stage = Stage::Posted;
+                let ticket = command.ticket;
+                let allowed = Err(EXPIRED.to_owned());
+                out.push(Output::MaySend { ticket, allowed });
+                self.decide(ticket, Outcome::Expired, now, out);
+            }
             (StepKind::Sent, Stage::Sending, Ok(())) => {
                 command.stage = Stage::Sent(now);
                 let (device, ticket) = (command.device, command.ticket);
@@ -271,7 +281,7 @@ impl<R> Commands<R> {
         };
         match command.stage {
             Stage::Posted if now >= command.intent.expires => {
-                out.push(refuse("not sent: the command expired"));
+                out.push(refuse(EXPIRED));
             }
             Stage::Posted => {
                 command.stage = Stage::Sending;
@@ -303,6 +313,11 @@ impl<R> Commands<R> {
             (Stage::Sent(sent), Outcome::Unknown { reason }) => {
                 let sent = *sent;
                 self.watch(ticket, sent, &reason, out);
+            }
+            // The gate has not opened, and will not any more.
+            (Stage::Sending, Outcome::Unknown { .. }) => {
+                let reason = "not sent: the journal did not answer in time".to_owned();
+                self.decide(ticket, Outcome::Failed { reason }, now, out);
             }
             (Stage::Watched { .. }, Outcome::Unknown { .. })
             | (Stage::Concluding(_) | Stage::Final(_), _) => {}

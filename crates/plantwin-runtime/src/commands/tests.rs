@@ -428,6 +428,49 @@ fn asked(key: u128, value: f64, now: Timestamp) -> Ask<u8> {
     }
 }
 
+/// A command whose line asks whether it may send.
+fn sending(now: Timestamp) -> (Commands<u8>, u64, Vec<Output<u8>>) {
+    let (mut core, mut out) = (Commands::new(1.0), vec![]);
+    core.ask(asked(1, 3.0, now), &mut out);
+    core.kept(CommandKey(1), StepKind::Intent, Ok(()), now, &mut out);
+    let Some(Output::Post { ticket, .. }) = out.last() else { panic!("it is not sent") };
+    let ticket = *ticket;
+    core.sending(ticket, now, &mut out);
+    out.clear();
+    (core, ticket, out)
+}
+
+#[test]
+fn a_command_that_expired_while_the_disk_took_its_step_is_not_sent_and_the_journal_says_so() {
+    let now = Timestamp::from_millis(1_000);
+    for (late, leaves) in [(Duration::from_millis(1_999), true), (Duration::from_secs(2), false)] {
+        let (mut core, _, mut out) = sending(now);
+        core.kept(CommandKey(1), StepKind::Sent, Ok(()), now.plus(late), &mut out);
+        let Some(Output::MaySend { allowed, .. }) = out.first() else { panic!("{out:?}") };
+        assert_eq!(allowed.is_ok(), leaves);
+        let Some(Output::Append(CommandStep::Outcome { outcome, .. })) = out.get(1) else {
+            assert!(leaves, "{out:?}");
+            continue;
+        };
+        assert_eq!((leaves, outcome), (false, &Outcome::Expired));
+    }
+}
+
+#[test]
+fn a_command_whose_step_the_disk_never_took_is_known_not_to_have_been_sent() {
+    let now = Timestamp::from_millis(1_000);
+    let (mut core, ticket, mut out) = sending(now);
+    let reason = "the line did not answer".to_owned();
+    core.outcome(ticket, Outcome::Unknown { reason }, now, &mut out);
+    let [Output::Append(CommandStep::Outcome { outcome, .. })] = &out[..] else {
+        panic!("{out:?}")
+    };
+    assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    out.clear();
+    core.kept(CommandKey(1), StepKind::Sent, Ok(()), now, &mut out);
+    assert!(matches!(&out[..], [Output::MaySend { allowed: Err(_), .. }]), "{out:?}");
+}
+
 #[test]
 fn a_key_is_remembered_until_a_hundred_thousand_later_commands_are_over() {
     let mut core: Commands<u8> = Commands::new(1.0);

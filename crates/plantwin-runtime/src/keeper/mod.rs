@@ -13,7 +13,8 @@
 //! sled repeats an error for ever), what was not confirmed is taken out of the spool, and the same
 //! group goes out again: nothing is lost, and nothing is there twice. While the log refuses, it is
 //! asked a few times a second and no more often; who waits for it is told at once, also of what
-//! stands behind the group that was tried. Queues are bounded by who fills them: an open command
+//! stands behind the group that was tried. A disk that does not answer at all is one that refuses,
+//! from the moment on that it takes too long ([`hung`]) until it answers. Queues are bounded by who fills them: an open command
 //! has one step under way, a twin one list of alarms, a line 64 unconfirmed frames (and as
 //! many without a receipt, beyond which it stops reading), a twin one state.
 //! Absent: what records say, sending telemetry on (`northbound`).
@@ -21,6 +22,7 @@
 #[cfg(doc)]
 use plantwin_store::Store;
 
+mod hung;
 mod pause;
 mod queue;
 mod shell;
@@ -31,6 +33,8 @@ mod work;
 
 pub(crate) use queue::{DurableJob, LetterChange, Receipted};
 pub(crate) use shell::{Keeper, KeeperPlace};
+#[cfg(test)]
+pub(crate) use tests::hang::Gate;
 
 /// Most records of alarms and commands between two flushes, and as many of telemetry.
 pub(crate) const GROUP: usize = 64;

@@ -9,7 +9,9 @@ use plantwin_model::DeviceId;
 use plantwin_store::LogKind;
 use plantwin_twin::Recorded;
 
-use super::GROUP;
+#[cfg(doc)]
+use super::Keeper;
+use super::{GROUP, hung::Waiter};
 use crate::{
     line::{Burden, Confirmed},
     northbound::TelemetryRecord,
@@ -18,8 +20,8 @@ use crate::{
 /// States of twins written between two flushes.
 const SAVES: usize = 1024;
 
-/// Hears, on the keeper's thread, that a record is safe; or why it is not, and if it must be on
-/// record, later once more that it is.
+/// Hears that a record is safe; or why it is not, and if it must be on record, later once more
+/// that it is. On the keeper's thread, or, while the disk hangs, on that of [`Keeper::watch`].
 pub(crate) type Then = Box<dyn FnMut(Result<(), String>) + Send>;
 
 /// A record for the log.
@@ -28,18 +30,23 @@ pub(crate) struct Append {
     pub(crate) payload: Vec<u8>,
     /// Whether it is tried until it is on the disk.
     pub(crate) must: bool,
-    pub(crate) then: Then,
-    /// Whether `then` has heard of a failure.
-    pub(crate) told: bool,
+    pub(super) waiter: Arc<Waiter>,
 }
 
 impl Append {
+    pub(super) fn new(kind: LogKind, payload: Vec<u8>, must: bool, then: Then) -> Self {
+        Self { kind, payload, must, waiter: Waiter::new(then) }
+    }
+
     /// It could not be written: says so, once. Whether it is to be tried again.
-    pub(super) fn tell(&mut self, why: &str) -> bool {
-        if !std::mem::replace(&mut self.told, true) {
-            (self.then)(Err(why.to_owned()));
-        }
+    pub(super) fn tell(&self, why: &str) -> bool {
+        self.waiter.refuse(why);
         self.must
+    }
+
+    /// Nobody counts on it any more.
+    fn is_given_up(&self) -> bool {
+        !self.must && self.waiter.is_told()
     }
 }
 
@@ -107,6 +114,13 @@ pub(super) struct Group {
     pub(super) expire: bool,
 }
 
+impl Group {
+    /// Whether there is anything in it that does not go into the log.
+    pub(super) fn has_trees(&self) -> bool {
+        !self.durable.is_empty() || !self.saves.is_empty() || self.expire
+    }
+}
+
 /// Which parts of the disk are asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Due {
@@ -127,7 +141,7 @@ impl Queue {
     /// Whether a record for the log waits that nobody has heard of yet. Those that were told of
     /// stand before all others, because what could not be written goes back in front.
     pub(super) fn has_untold(&self) -> bool {
-        self.urgent.back().is_some_and(|append| !append.told)
+        self.urgent.back().is_some_and(|append| !append.waiter.is_told())
     }
 
     pub(super) fn push_durable(&mut self, job: DurableJob) {
@@ -139,6 +153,8 @@ impl Queue {
     pub(super) fn take(&mut self, due: Due) -> Group {
         let mut group = if due.trees { self.take_trees() } else { Group::default() };
         if due.log {
+            // What was told to have failed while the disk hung.
+            self.forget_given_up();
             group.urgent = self.urgent.drain(..self.urgent.len().min(GROUP)).collect();
         }
         group
@@ -165,16 +181,15 @@ impl Queue {
         Group { urgent: Vec::new(), durable, saves, expire }
     }
 
-    /// Records for the log that nobody has heard of yet.
-    pub(super) fn take_untold(&mut self) -> VecDeque<Append> {
-        self.urgent.split_off(self.urgent.partition_point(|append| append.told))
+    /// Who waits for a record for the log and has not heard of a failure yet.
+    pub(super) fn untold(&self) -> Vec<Arc<Waiter>> {
+        let first = self.urgent.partition_point(|append| append.waiter.is_told());
+        self.urgent.range(first..).map(|append| Arc::clone(&append.waiter)).collect()
     }
 
-    /// Those of them that were told of and must be on record wait again, in their place.
-    pub(super) fn put_back_told(&mut self, told: VecDeque<Append>) {
-        let fresh = self.take_untold();
-        self.urgent.extend(told);
-        self.urgent.extend(fresh);
+    /// Records that were told to have failed and need not be on record go.
+    pub(super) fn forget_given_up(&mut self) {
+        self.urgent.retain(|append| !append.is_given_up());
     }
 
     /// What could not be written waits again, in front; a newer state of a twin stands.

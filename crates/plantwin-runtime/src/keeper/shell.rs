@@ -2,16 +2,24 @@
 //! arbiter of a simulation, where the disk's time is simulated.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::AtomicBool,
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    },
     thread::JoinHandle,
     time::Duration,
 };
 
 use plantwin_model::{Clock, DeviceId, SpoolSpec};
 use plantwin_store::{LogKind, Spool, Store};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use super::{
+    hung::{self, Look, UnderWay},
     pause::{Next, Pauses},
     queue::{Append, Due, DurableJob, Queue, Then},
     status::KeeperStatus,
@@ -22,26 +30,30 @@ use super::{
 const SIMULATED: Duration = Duration::from_millis(2);
 /// Attempts to write what is left when the keeper closes.
 const LAST_ATTEMPTS: u32 = 4;
+/// Longest wait for the disk when the keeper closes.
+const CLOSES_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where a keeper runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum KeeperPlace {
     /// On a thread of its own.
     Thread,
-    /// As a task of the current actix arbiter.
-    Here,
+    /// As a task of the current actix arbiter, with a simulated disk that may hang.
+    Here(Option<watch::Receiver<bool>>),
 }
 
 /// The way to the disk.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// And what is told when it ends.
+    thread: Mutex<Option<(JoinHandle<()>, Receiver<()>)>>,
 }
 
 struct Shared {
     queue: Mutex<Queue>,
     /// Wakes the thread.
     waiting: Condvar,
+    under_way: Mutex<UnderWay>,
     /// Wakes the task, and whoever sends telemetry on.
     notify: Notify,
     stored: Arc<Notify>,
@@ -62,6 +74,7 @@ impl Keeper {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             waiting: Condvar::new(),
+            under_way: Mutex::default(),
             notify: Notify::new(),
             stored: Arc::new(Notify::new()),
             work: Work { store, spool, limits, clock, status, torn: AtomicBool::new(false) },
@@ -74,13 +87,17 @@ impl Keeper {
         shared.work.offer(known.into_iter());
         let mine = Arc::clone(&shared);
         let thread = match place {
-            KeeperPlace::Thread => Some(
-                std::thread::Builder::new()
-                    .name("keeper".to_owned())
-                    .spawn(move || run_thread(&mine))?,
-            ),
-            KeeperPlace::Here => {
-                actix::spawn(async move { run_task(&mine).await });
+            KeeperPlace::Thread => {
+                let (ends, ended) = sync_channel(1);
+                let run = move || {
+                    run_thread(&mine);
+                    drop(ends);
+                };
+                let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(run)?;
+                Some((thread, ended))
+            }
+            KeeperPlace::Here(hangs) => {
+                actix::spawn(async move { run_task(&mine, hangs).await });
                 None
             }
         };
@@ -104,7 +121,7 @@ impl Keeper {
             then(Err("write to the store: the plant is stopping".to_owned()));
             return;
         }
-        queue.urgent.push_back(Append { kind, payload, must, then, told: false });
+        queue.urgent.push_back(Append::new(kind, payload, must, then));
         drop(queue);
         self.wake();
     }
@@ -155,14 +172,41 @@ impl Keeper {
         Arc::clone(&self.shared.stored)
     }
 
+    /// Sees whether the disk answers. If it does not, whoever waits for the log is told as if it
+    /// had refused, until it answers. To be called several times a second.
+    pub(crate) fn watch(&self) {
+        self.shared.watch();
+    }
+
     /// Writes what still waits, then returns. What comes later is not taken.
-    pub(crate) fn close(&self) {
+    ///
+    /// # Errors
+    /// What was not kept, and why: a fragment fit for "failed to {error}".
+    pub(crate) fn close(&self) -> Result<(), String> {
+        self.close_within(CLOSES_WITHIN)
+    }
+
+    pub(super) fn close_within(&self, limit: Duration) -> Result<(), String> {
         self.queue().closed = true;
         self.wake();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // A panic there was reported by the panic hook already.
-            let _ = thread.join();
+        let Some((thread, ended)) = thread else { return Ok(()) };
+        match ended.recv_timeout(limit) {
+            // A disk that hangs must not keep the plant from ending. The thread goes with the
+            // process.
+            Err(RecvTimeoutError::Timeout) => Err(format!(
+                "write to the store what was to be kept: the disk has not answered for {} s",
+                limit.as_secs()
+            )),
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                // A panic there was reported by the panic hook already.
+                let _ = thread.join();
+                if self.queue().is_empty() {
+                    return Ok(());
+                }
+                let why = self.status().failing.as_ref().map(|(_, why)| why.clone());
+                Err(why.unwrap_or_else(|| "write to the store what was to be kept".to_owned()))
+            }
         }
     }
 }
@@ -173,10 +217,24 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        // Each change of it is one assignment.
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk is about to be asked.
+    fn begin(&self) {
+        let now = self.work.clock.now();
+        self.under_way().begin(now);
+    }
+
     /// Writes one group; `false` if the disk refused some of it.
     fn write(&self, due: Due, pauses: &mut Pauses) -> bool {
         let group = self.queue().take(due);
+        let waiters = group.urgent.iter().map(|append| Arc::clone(&append.waiter)).collect();
+        self.under_way().carry(waiters);
         let trip = self.work.carry_out(group);
+        self.end();
         pauses.after(due, &trip, Instant::now());
         let fine = trip.log_refused.is_none() && !trip.trees_refused;
         let fine = fine && trip.left.urgent.is_empty();
@@ -185,11 +243,40 @@ impl Shared {
         fine
     }
 
+    /// The disk has answered.
+    fn end(&self) {
+        let mut under_way = self.under_way();
+        if under_way.end() {
+            tracing::warn!("the disk answers again");
+            // Under the lock: nobody finds it hanging in between.
+            self.work.well();
+        }
+    }
+
     /// The disk refuses: whoever waits for the log and was not told yet hears it now.
     fn tell(&self, why: &str) {
-        let mut untold = self.queue().take_untold();
-        untold.retain_mut(|append| append.tell(why));
-        self.queue().put_back_told(untold);
+        let untold = self.queue().untold();
+        for waiter in untold {
+            waiter.refuse(why);
+        }
+        self.queue().forget_given_up();
+    }
+
+    fn watch(&self) {
+        let now = self.work.clock.now();
+        let why = hung::why();
+        let waiters = {
+            let mut under_way = self.under_way();
+            let Look::Hangs { new } = under_way.look(now, self.work.clock.speed()) else { return };
+            if new {
+                self.work.fails(&why);
+            }
+            under_way.waiters()
+        };
+        for waiter in waiters {
+            waiter.refuse(&why);
+        }
+        self.tell(&why);
     }
 }
 
@@ -216,6 +303,7 @@ fn run_thread(shared: &Shared) {
             }
             Next::Write(due) => {
                 drop(queue);
+                shared.begin();
                 failed = if shared.write(due, &mut pauses) { 0 } else { failed + 1 };
                 queue = shared.queue();
             }
@@ -223,7 +311,7 @@ fn run_thread(shared: &Shared) {
     }
 }
 
-async fn run_task(shared: &Shared) {
+async fn run_task(shared: &Shared, mut hangs: Option<watch::Receiver<bool>>) {
     let mut pauses = Pauses::default();
     loop {
         let next = {
@@ -241,7 +329,12 @@ async fn run_task(shared: &Shared) {
             }
             Next::Tell(why) => shared.tell(&why),
             Next::Write(due) => {
+                shared.begin();
                 tokio::time::sleep(SIMULATED).await;
+                if let Some(hangs) = &mut hangs {
+                    // If nobody can let it hang any more it answers.
+                    let _ = hangs.wait_for(|hangs| !hangs).await;
+                }
                 shared.write(due, &mut pauses);
             }
         }

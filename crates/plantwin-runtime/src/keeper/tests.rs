@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod faults;
+pub(crate) mod hang;
 mod outage;
 
 /// Longest wait for what must come.
@@ -33,7 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ALL: Due = Due { log: true, trees: true };
 
 fn keeper(store: Arc<dyn Store>) -> Arc<Keeper> {
-    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+    keeper_at(store, Arc::new(ManualClock::new(Timestamp::from_millis(1_000))))
+}
+
+fn keeper_at(store: Arc<dyn Store>, clock: Arc<ManualClock>) -> Arc<Keeper> {
     let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
     let limits = SpoolSpec::default();
     Keeper::start(store, spool, limits, clock, KeeperPlace::Thread).unwrap()
@@ -81,7 +85,7 @@ fn what_was_told_to_be_safe_survives_a_crash_at_that_moment() {
         append(&keeper, &[n], false).recv_timeout(PATIENCE).unwrap().unwrap();
         assert_eq!(log(&*store).len(), usize::from(n) + 1);
     }
-    keeper.close();
+    keeper.close().unwrap();
     store.crash();
     let kept: Vec<Vec<u8>> = (0..200_u8).map(|n| vec![n]).collect();
     assert_eq!(log(&*store), kept);
@@ -121,7 +125,7 @@ fn telemetry_is_confirmed_when_it_is_in_the_spool_and_its_end_is_told() {
     });
     assert_eq!(seen, receipts);
     // The last confirmation comes before the counts.
-    keeper.close();
+    keeper.close().unwrap();
     assert_eq!(keeper.status().queues[&device].view.records, 50);
     assert_eq!(keeper.status().safe[&device], 51);
 }
@@ -140,7 +144,7 @@ fn letters_come_and_go_and_the_newest_state_of_a_twin_stands() {
     for n in 0..100 {
         keeper.save(device.clone(), vec![n]);
     }
-    keeper.close();
+    keeper.close().unwrap();
     store.crash();
     let letters = store.scan(LETTERS).unwrap();
     assert_eq!(letters.len(), 1);
@@ -181,7 +185,7 @@ fn a_full_disk_is_told_once_and_what_must_be_on_record_follows_when_there_is_roo
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(PATIENCE, confirmed.told()).await.unwrap() });
     assert_eq!(confirmed.collect(), [receipt]);
-    keeper.close();
+    keeper.close().unwrap();
     assert!(keeper.status().failing.is_none());
     assert_eq!(log(&*store), [b"alarm".to_vec()]);
     assert!(may.try_recv().is_err(), "what may fail is not tried again");
@@ -190,7 +194,7 @@ fn a_full_disk_is_told_once_and_what_must_be_on_record_follows_when_there_is_roo
 #[test]
 fn a_keeper_that_is_closed_refuses_and_does_not_hang() {
     let keeper = keeper(Arc::new(MemoryStore::new()));
-    keeper.close();
+    keeper.close().unwrap();
     assert!(append(&keeper, b"late", true).recv_timeout(PATIENCE).unwrap().is_err());
     keeper.save(DeviceId::from("tank1"), vec![]);
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +20,10 @@ use super::{
     queue::{DurableJob, Group, LetterChange},
     status::KeeperStatus,
 };
-use crate::assembly::{LETTERS, RECORDED, TWINS};
+use crate::{
+    assembly::{LETTERS, RECORDED, TWINS},
+    guardian::text_of,
+};
 
 /// The disk as the keeper sees it.
 pub(crate) struct Work {
@@ -43,32 +47,51 @@ pub(super) struct Trip {
 }
 
 impl Work {
-    /// Writes a group.
+    /// Writes a group. A panic on the way is a disk that refused: what was not told yet is told
+    /// so, or waits.
     pub(super) fn carry_out(&self, mut group: Group) -> Trip {
         let mut left = Group::default();
-        let log_refused = self.log(&mut group, &mut left);
-        let idle = group.durable.is_empty() && group.saves.is_empty() && !group.expire;
-        let stored = if idle { Ok(()) } else { self.store_trees(&group) };
-        let trees_refused = stored.is_err();
-        if !idle {
-            self.status().trees_fail = trees_refused;
+        let trees = group.has_trees();
+        // Unwind safety: what stands in the group when it is over was not confirmed, and the trees
+        // are mended before they are used again.
+        let attempt = AssertUnwindSafe(|| self.attempt(&mut group, &mut left));
+        let (log_refused, trees_refused) = catch_unwind(attempt).unwrap_or_else(|payload| {
+            let why = format!("write to the store: it panicked: {}", text_of(&*payload));
+            self.fails(&why);
+            // Its records leave the group before the trees are written.
+            let log = !group.urgent.is_empty();
+            self.torn.fetch_or(trees, Ordering::Relaxed);
+            let mut status = self.status();
+            status.log_fails |= log;
+            status.trees_fail |= trees;
+            drop(status);
+            left.urgent.extend(group.urgent.drain(..).filter(|append| append.tell(&why)));
+            (log.then_some(why), trees)
+        });
+        left.durable.append(&mut group.durable);
+        left.saves.append(&mut group.saves);
+        left.expire |= group.expire;
+        self.well();
+        Trip { left, log_refused, trees_refused }
+    }
+
+    /// Takes out of the group what is done or told. Returns why the log refuses, and whether the
+    /// trees do.
+    fn attempt(&self, group: &mut Group, left: &mut Group) -> (Option<String>, bool) {
+        let log_refused = self.log(group, left);
+        if !group.has_trees() {
+            return (log_refused, false);
         }
-        match stored {
-            Ok(()) => self.confirm(group),
+        let stored = self.store_trees(group);
+        self.status().trees_fail = stored.is_err();
+        match &stored {
+            Ok(()) => self.confirm(std::mem::take(group)),
             Err(error) => {
                 self.torn.store(true, Ordering::Relaxed);
-                self.failed(&error);
-                left.durable = group.durable;
-                left.saves = group.saves;
-                left.expire = group.expire;
+                self.failed(error);
             }
         }
-        let mut status = self.status();
-        if !status.log_fails && !status.trees_fail {
-            status.failing = None;
-        }
-        drop(status);
-        Trip { left, log_refused, trees_refused }
+        (log_refused, stored.is_err())
     }
 
     fn status(&self) -> MutexGuard<'_, KeeperStatus> {
@@ -76,11 +99,24 @@ impl Work {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says that the disk is well if nothing failed when it was last asked.
+    pub(super) fn well(&self) {
+        let mut status = self.status();
+        if !status.log_fails && !status.trees_fail {
+            status.failing = None;
+        }
+    }
+
     fn failed(&self, error: &StoreError) {
+        self.fails(&error.to_string());
+    }
+
+    /// The disk fails, for this reason.
+    pub(super) fn fails(&self, why: &str) {
         let now = self.clock.now();
         let mut status = self.status();
         status.failures += 1;
-        let text = error.to_string();
+        let text = why.to_owned();
         match &mut status.failing {
             Some((_, known)) => *known = text,
             none => {
@@ -123,11 +159,11 @@ impl Work {
         });
         // Before anybody is told: who hears of a failure finds it here.
         self.status().log_fails = failed;
-        for (mut append, result) in group.urgent.drain(..).zip(results) {
+        for (append, result) in group.urgent.drain(..).zip(results) {
             match result.and_then(|()| flushed.clone()) {
                 Ok(()) => {
                     self.status().appended += 1;
-                    (append.then)(Ok(()));
+                    append.waiter.confirm(append.must);
                 }
                 Err(why) => {
                     if append.tell(&why) {

@@ -3,15 +3,15 @@
 //!
 //! What a full lane does to the values depends on their promise. Of latest values at most two
 //! merged frames wait: one on each side of the newest word of the link. Durable ones wait one by
-//! one, and the line takes nothing more from its connection meanwhile. Words of the link that a
-//! newer one makes idle are taken back; orders are not taken while too many letters of the second
+//! one, and the line takes nothing more from its connection meanwhile. Words of the link, of
+//! the session and of confining that a newer one makes idle are taken back; orders are not taken while too many letters of the second
 //! row wait. So what waits is bounded, however long the twin is away. Absent: the mailbox itself.
 
 use std::collections::VecDeque;
 
 use plantwin_model::Delivery;
 use plantwin_seal::Lane;
-use plantwin_twin::{FrameMail, Mail, Mailbox, PostError, TwinMail};
+use plantwin_twin::{FrameMail, Mail, Mailbox, PostError, SessionMail, TwinMail};
 
 use super::{Carrier, merge::merge};
 
@@ -76,6 +76,10 @@ impl Outbox {
     /// Puts a letter into its row. Returns how many values were replaced by newer ones.
     pub(super) fn push(&mut self, letter: TwinMail) -> u64 {
         if letter.lane(self.delivery) == Lane::Command {
+            if matches!(letter, TwinMail::MadeSafe(_)) {
+                // One comes with each connection of a confined device: the newest counts.
+                self.commands.letters.retain(|l| !matches!(l, TwinMail::MadeSafe(_)));
+            }
             self.commands.letters.push_back(letter);
             return 0;
         }
@@ -90,6 +94,7 @@ impl Outbox {
             {
                 return 0;
             }
+            TwinMail::Session(ref news) => forget_session(letters, news),
             TwinMail::LinkUp(_) | TwinMail::LinkDown(_) => {
                 // What was said of the link before, and on it, is idle now.
                 letters.retain(|l| {
@@ -125,6 +130,12 @@ impl Outbox {
     /// Whether anything waits.
     pub(super) fn is_empty(&self) -> bool {
         self.values.is_empty() && self.commands.is_empty()
+    }
+
+    /// What waits: words of the link and values, and commands with their results.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> (&VecDeque<TwinMail>, &VecDeque<TwinMail>) {
+        (&self.values.letters, &self.commands.letters)
     }
 
     /// Whether more orders may be taken.
@@ -166,6 +177,18 @@ fn join(letters: &mut VecDeque<TwinMail>, frame: FrameMail) -> u64 {
     }
     letters.push_back(TwinMail::Frame(frame));
     0
+}
+
+/// Takes back words of the session that a newer one makes idle. Those before values stand: these
+/// are judged by them.
+fn forget_session(letters: &mut VecDeque<TwinMail>, news: &SessionMail) {
+    let delay = |news: &SessionMail| matches!(news, SessionMail::Refused { again: true, .. });
+    // A session that is open stays so when beginning anew is only delayed.
+    let idle = |old: &SessionMail| delay(old) || !delay(news);
+    let from = letters.iter().rposition(|l| !matches!(l, TwinMail::Session(_) | TwinMail::Alive));
+    let from = from.map_or(0, |last| last + 1);
+    let words = letters.split_off(from).into_iter();
+    letters.extend(words.filter(|l| !matches!(l, TwinMail::Session(old) if idle(old))));
 }
 
 const fn is_of_link(letter: &TwinMail) -> bool {

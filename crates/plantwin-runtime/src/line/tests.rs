@@ -6,4 +6,5 @@ mod latest;
 mod merging;
 mod paths;
 mod receipts;
+mod waiting;
 mod wire;

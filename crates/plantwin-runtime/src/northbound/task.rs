@@ -2,18 +2,22 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use plantwin_adapter::{ForwardContext, ForwardRecord, LinkError, Outbound, Protocol};
 use plantwin_model::{Clock, DeviceId, NorthboundView, Timestamp};
 use plantwin_store::StoreError;
 use tokio::time::Instant;
 
 use super::{Forwarder, body};
-use crate::keeper::Keeper;
+use crate::{guardian::text_of, keeper::Keeper};
 
 /// Longest wait for a connection or an acknowledgement.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +36,8 @@ pub(crate) struct Way {
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) status: NorthboundStatus,
+    /// Panics of adapters, over all that share it.
+    pub(crate) panics: Arc<AtomicU64>,
     /// Spreads retries.
     pub(crate) chance: u64,
 }
@@ -72,34 +78,58 @@ impl Troubles {
 }
 
 /// Runs for ever; dropped with its arbiter.
+///
+/// A panic of the adapter ends its connection and nothing else: it is tried again like any that
+/// failed, and what was not acknowledged is sent again.
 pub(crate) async fn forward(mut way: Way) {
     let target = &way.context.target;
     let mut state = Forwarder::new(target.rate, target.window, way.clock.now());
     let mut wait = RETRY.0;
     loop {
-        let Some(connecting) = way.protocol.forward(way.context.clone()) else {
-            way.tell(false, "this protocol cannot carry telemetry out", None);
-            return;
-        };
-        let limit = TIMEOUT + Duration::from_secs(1);
-        let late = || LinkError::Closed("it took too long to connect".to_owned());
-        let connected = tokio::time::timeout(limit, connecting).await;
-        let reason = match connected.unwrap_or_else(|_| Err(late())) {
-            Ok(outbound) => {
-                wait = RETRY.0;
-                way.tell(true, "", Some(&outbound.endpoint));
-                way.serve(outbound, &mut state).await
+        // Unwind safety: the connection is gone with the unwinding, and `lost` brings the state to
+        // where it stands without one.
+        let turn = AssertUnwindSafe(way.connect_and_serve(&mut state, &mut wait)).catch_unwind();
+        let reason = match turn.await {
+            Ok(Some(error)) => format!("failed to {error}"),
+            Ok(None) => {
+                way.tell(false, "this protocol cannot carry telemetry out", None);
+                return;
             }
-            Err(error) => error,
+            Err(payload) => {
+                let text = text_of(&*payload);
+                tracing::error!("the adapter of the way out panicked: {text}");
+                way.panics.fetch_add(1, Relaxed);
+                format!("the adapter panicked: {text}")
+            }
         };
         state.lost();
-        way.tell(false, &format!("failed to {reason}"), None);
+        way.tell(false, &reason, None);
         tokio::time::sleep(wait.mul_f64(1.0 + 0.25 * way.jitter())).await;
         wait = wait.saturating_mul(2).min(RETRY.1);
     }
 }
 
 impl Way {
+    /// One connection; why it ended, or `None` if there can be none.
+    async fn connect_and_serve(
+        &mut self,
+        state: &mut Forwarder,
+        wait: &mut Duration,
+    ) -> Option<LinkError> {
+        let connecting = self.protocol.forward(self.context.clone())?;
+        let limit = TIMEOUT + Duration::from_secs(1);
+        let late = || LinkError::Closed("it took too long to connect".to_owned());
+        let connected = tokio::time::timeout(limit, connecting).await;
+        match connected.unwrap_or_else(|_| Err(late())) {
+            Ok(outbound) => {
+                *wait = RETRY.0;
+                self.tell(true, "", Some(&outbound.endpoint));
+                Some(self.serve(outbound, state).await)
+            }
+            Err(error) => Some(error),
+        }
+    }
+
     /// Sends until the connection ends; returns why it did.
     async fn serve(&mut self, mut outbound: Outbound, state: &mut Forwarder) -> LinkError {
         let mut sent: FuturesUnordered<Sent> = FuturesUnordered::new();

@@ -3,9 +3,16 @@
 use std::sync::{Arc, Mutex, mpsc::sync_channel};
 
 use plantwin_authority::policy::Principal;
-use plantwin_model::{AuditEntry, AuditKind, AuditResult, AuditSink, Outcome, Request, Role};
+use plantwin_model::{
+    AlarmId, AlarmSource, AlarmState, AlarmView, AuditEntry, AuditKind, AuditResult, AuditSink,
+    DeviceIx, MailboxView, Outcome, PlantView, Priority, Request, Role, SessionView, Timestamp,
+    TwinState, TwinView,
+};
 
-use super::account::{Account, Reply, must_be_on_record};
+use super::{
+    account::{Account, Reply, must_be_on_record},
+    is_open,
+};
 
 /// Keeps what is put on record.
 #[derive(Default)]
@@ -93,4 +100,50 @@ fn while_nobody_could_account_for_it_people_may_acknowledge_and_confine_and_noth
     ];
     assert!(goes_on.iter().all(|request| !must_be_on_record(request)));
     assert!(waits.iter().all(must_be_on_record));
+}
+
+#[test]
+fn an_alarm_that_is_not_there_or_whose_twin_is_given_up_is_not_acknowledged() {
+    let now = Timestamp::from_millis(1_000);
+    let alarm = |state| AlarmView {
+        id: "tank1.high".into(),
+        twin: "tank1".into(),
+        priority: Priority::High,
+        state,
+        source: AlarmSource::System,
+        since: now,
+        raised: now,
+        text: String::new(),
+        response: String::new(),
+    };
+    let mut view = PlantView::empty("small");
+    let high = AlarmId::new("tank1.high");
+    let refusal = is_open(&view, &high, Some(DeviceIx(0))).unwrap_err();
+    assert!(refusal.contains("no alarm tank1.high"), "{refusal}");
+    view.alarms = vec![alarm(AlarmState::Acknowledged)].into();
+    assert_eq!(is_open(&view, &high, Some(DeviceIx(0))), Ok(false));
+    view.alarms = vec![alarm(AlarmState::Unacknowledged)].into();
+    assert_eq!(is_open(&view, &high, Some(DeviceIx(0))), Ok(true));
+    view.twins.push(Arc::new(TwinView {
+        id: "tank1".into(),
+        zone: "a".into(),
+        kind: "tank".to_owned(),
+        simulated: false,
+        state: TwinState::GaveUp,
+        reason: String::new(),
+        since: now,
+        path: None,
+        session: SessionView::None,
+        mailbox: MailboxView::default(),
+        energy_joules: 0.0,
+        budget_joules: None,
+        bytes: 0,
+        restarts: 6,
+        spool: None,
+        points: Vec::new(),
+        revision: 0,
+    }));
+    let refusal = is_open(&view, &high, Some(DeviceIx(0))).unwrap_err();
+    assert!(refusal.contains("restart tank1"), "{refusal}");
+    assert_eq!(is_open(&view, &high, None), Ok(true), "what no twin keeps");
 }

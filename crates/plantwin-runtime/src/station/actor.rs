@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, AsyncContext, Context, Handler, Supervised};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture};
 use plantwin_authority::service::AuthorityPort;
 use plantwin_field::StepStats;
-use plantwin_model::{Clock, DeviceId, DeviceIx, PlantView, invariant};
+use plantwin_model::{AlarmId, Clock, DeviceId, DeviceIx, Outcome, PlantView, invariant};
 use plantwin_seal::Opener;
 use plantwin_twin::{Inbox, Mail, Observed, SetAside, Telemetry, TwinEvent};
 use tokio::sync::{mpsc::Sender, watch};
@@ -20,9 +20,9 @@ use super::{
     alarms::AlarmDesk,
     book::Book,
     notes::{Notes, StationNote},
+    slot::Slot,
 };
 use crate::{
-    colony::twin_of,
     commands::{CommandDesk, PointSeen},
     guardian::GuardEvent,
     keeper::{DurableJob, Keeper, LetterChange, Receipted},
@@ -42,8 +42,9 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 const FORCE_EVERY: u32 = 10;
 /// Snapshots between two looks for telemetry that is too old to keep.
 const EXPIRE_EVERY: u32 = 600;
-/// Stands for the plant as a whole among those who have alarms.
-const PLANT: DeviceIx = DeviceIx(u32::MAX);
+/// Stands for the plant as a whole among those who have alarms, and for the station among those
+/// who crash.
+pub(crate) const PLANT: DeviceIx = DeviceIx(u32::MAX);
 /// The alarm of a disk that fails.
 const DISK: &str = "store";
 
@@ -73,21 +74,32 @@ pub(crate) struct StationInit {
 
 /// The station.
 pub(crate) struct Station {
-    init: StationInit,
+    pub(super) init: StationInit,
     alarms: AlarmDesk,
     beats: u32,
+    /// Alarms that were acknowledged and are not shown so yet, and who waits for it.
+    acknowledging: Vec<(AlarmId, u64)>,
+    /// What it is at work on.
+    pub(super) slot: Option<Slot>,
+    /// Where letters are opened.
+    pub(super) scratch: Vec<u8>,
 }
 
 impl Station {
     pub(crate) fn new(init: StationInit) -> Self {
-        Self { init, alarms: AlarmDesk::default(), beats: 0 }
+        let (alarms, scratch) = (AlarmDesk::default(), Vec::new());
+        Self { init, alarms, beats: 0, acknowledging: Vec::new(), slot: None, scratch }
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.beats = self.beats.wrapping_add(1);
         let force = self.beats.is_multiple_of(FORCE_EVERY);
-        for note in self.init.notes.take() {
+        // One by one: what is left when one crashes the station waits.
+        while let Some(note) = self.init.notes.take() {
             self.note(note);
+        }
+        if let Some(keeper) = &self.init.keeper {
+            keeper.watch();
         }
         for (ix, alarms) in self.alarms.ready(self.init.keeper.as_deref()) {
             self.init.book.alarms(ix, alarms);
@@ -117,6 +129,22 @@ impl Station {
             );
             self.init.view.send_replace(view);
         }
+        self.answer_acknowledged();
+    }
+
+    /// What is shown is on record, or cannot be.
+    fn answer_acknowledged(&mut self) {
+        if self.acknowledging.is_empty() {
+            return;
+        }
+        let (open, outcomes) = (self.init.book.unacknowledged(), &self.init.outcomes);
+        self.acknowledging.retain(|(alarm, key)| {
+            let waits = open.contains(alarm);
+            if !waits {
+                outcomes.complete(*key, Outcome::Done);
+            }
+            waits && outcomes.is_awaited(*key)
+        });
     }
 
     fn count(&mut self) {
@@ -190,7 +218,7 @@ impl Station {
         self.init.book.observed(ix, observed);
     }
 
-    fn receipt(&self, ix: DeviceIx, receipt: Option<u64>) -> Option<Receipted> {
+    pub(super) fn receipt(&self, ix: DeviceIx, receipt: Option<u64>) -> Option<Receipted> {
         let confirmed = self.init.confirmed.get(ix.index())?.clone()?;
         Some(Receipted { confirmed, receipt: receipt? })
     }
@@ -284,63 +312,8 @@ impl Station {
         self.init.book.released(ix, id);
     }
 
-    fn note(&mut self, note: StationNote) {
-        let now = self.init.clock.now();
-        let book = &mut self.init.book;
-        match note {
-            StationNote::Guard { device, event } => match event {
-                GuardEvent::Crashed { panic, wait } => {
-                    tracing::error!(device = device.0, ?wait, "twin crashed: {panic}");
-                    *book.counters.entry("twin_crashes".to_owned()).or_default() += 1;
-                    book.crashed(device, panic, wait);
-                }
-                GuardEvent::Restarted => book.given_up(device, None, now),
-                GuardEvent::GaveUp { panic } => {
-                    tracing::error!(device = device.0, "twin given up: {panic}");
-                    book.given_up(device, Some(panic), now);
-                }
-            },
-            StationNote::Acknowledge { alarm } => book.acknowledge_own(&alarm, now),
-            StationNote::Amiss { name, trouble, response } => {
-                book.plant_alarm(name, trouble.as_deref(), response, now);
-            }
-        }
-    }
-}
-
-impl Actor for Station {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(PUBLISH_EVERY, |station, _| station.publish());
-        // Made again after a restart; the letters themselves wait in the inbox.
-        ctx.add_message_stream(self.init.inbox.letters());
-        self.publish();
-    }
-}
-
-impl Supervised for Station {}
-
-impl Handler<Mail<TwinEvent>> for Station {
-    type Result = ();
-
-    fn handle(&mut self, mail: Mail<TwinEvent>, _: &mut Context<Self>) {
-        let now = self.init.clock.now();
-        let sender = twin_of(mail.0.header().sender);
-        let found = sender.and_then(|ix| Some((ix, self.init.openers.get_mut(ix.index())?)));
-        let Some((ix, (id, opener))) = found else {
-            self.init.book.report.refused += 1;
-            return;
-        };
-        let event = match opener.open(mail.0, now) {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::error!(twin = %id, "failed to {error}");
-                self.init.book.report.refused += 1;
-                return;
-            }
-        };
-        self.init.book.report.events += 1;
+    /// A twin says something.
+    pub(super) fn event(&mut self, ix: DeviceIx, event: TwinEvent) {
         match event {
             TwinEvent::Observed(observed) => self.observed(ix, *observed),
             TwinEvent::Alarms(alarms) => {
@@ -364,5 +337,66 @@ impl Handler<Mail<TwinEvent>> for Station {
             TwinEvent::SetAside(letter) => self.set_aside(ix, letter),
             TwinEvent::Released { id } => self.released(ix, id),
         }
+    }
+
+    fn note(&mut self, note: StationNote) {
+        let now = self.init.clock.now();
+        let book = &mut self.init.book;
+        match note {
+            // Its own.
+            StationNote::Guard { device: PLANT, event } => {
+                if let GuardEvent::Crashed { panic, wait } = event {
+                    tracing::error!(?wait, "the station crashed: {panic}");
+                    *book.counters.entry("station_crashes".to_owned()).or_default() += 1;
+                }
+            }
+            StationNote::Guard { device, event } => match event {
+                GuardEvent::Crashed { panic, wait } => {
+                    tracing::error!(device = device.0, ?wait, "twin crashed: {panic}");
+                    *book.counters.entry("twin_crashes".to_owned()).or_default() += 1;
+                    book.crashed(device, panic, wait);
+                }
+                GuardEvent::Restarted => book.given_up(device, None, now),
+                GuardEvent::GaveUp { panic } => {
+                    tracing::error!(device = device.0, "twin given up: {panic}");
+                    book.given_up(device, Some(panic), now);
+                }
+            },
+            StationNote::Acknowledge { alarm, key, own } => {
+                if own {
+                    book.acknowledge_own(&alarm, now);
+                }
+                self.acknowledging.push((alarm, key));
+            }
+            StationNote::Amiss { name, trouble, response } => {
+                book.plant_alarm(name, trouble.as_deref(), response, now);
+            }
+        }
+    }
+}
+
+impl Actor for Station {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(PUBLISH_EVERY, |station, _| station.publish());
+        // Made again after a restart; the letters themselves wait in the inbox.
+        ctx.add_message_stream(self.init.inbox.letters());
+        self.publish();
+    }
+}
+
+impl Supervised for Station {
+    fn restarting(&mut self, ctx: &mut Context<Self>) {
+        // `wait` keeps other letters out until the interrupted one was handled again.
+        ctx.wait(async {}.into_actor(self).map(|(), station, _| station.recover()));
+    }
+}
+
+impl Handler<Mail<TwinEvent>> for Station {
+    type Result = ();
+
+    fn handle(&mut self, mail: Mail<TwinEvent>, _: &mut Context<Self>) {
+        self.take_in(mail);
     }
 }

@@ -13,7 +13,7 @@ use plantwin_model::{
 use plantwin_twin::Observed;
 use serde::Serialize;
 
-use super::upkeep::forget_currency;
+use super::upkeep::{GAVE_UP, forget_currency};
 
 /// Counters that the station itself keeps, for `status --json` and tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -211,7 +211,7 @@ impl Book {
         });
         let source = AlarmSource::Supervision;
         let response = "find the cause in the log, then restart the twin";
-        self.own_alarm(&twin.id, "gave_up", source, trouble.as_deref(), response, now);
+        self.own_alarm(&twin.id, GAVE_UP, source, trouble.as_deref(), response, now);
         self.view.twins.set(ix.index(), Arc::new(twin));
         self.changed = true;
         if let Some(observed) = held {

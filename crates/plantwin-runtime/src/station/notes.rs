@@ -20,8 +20,9 @@ const LIMIT: usize = 16_384;
 pub(crate) enum StationNote {
     /// Of the guardian.
     Guard { device: DeviceIx, event: GuardEvent },
-    /// An operator acknowledged an alarm that no twin keeps.
-    Acknowledge { alarm: AlarmId },
+    /// An operator acknowledged an alarm, and `key` waits until that is shown. `own`: no twin keeps
+    /// the alarm.
+    Acknowledge { alarm: AlarmId, key: u64, own: bool },
     /// Something of the plant as a whole is amiss, or (`None`) not any more.
     Amiss { name: &'static str, trouble: Option<String>, response: &'static str },
 }
@@ -41,8 +42,8 @@ impl Notes {
         room
     }
 
-    /// All notes, oldest first.
-    pub(crate) fn take(&self) -> VecDeque<StationNote> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The oldest note.
+    pub(crate) fn take(&self) -> Option<StationNote> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }

@@ -1,6 +1,6 @@
 //! The parts of the view that tell of upkeep: the disk, the spool, letters set aside.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use plantwin_model::{
     AlarmId, AlarmSource, AlarmState, AlarmView, DeviceId, DeviceIx, Flaw, NorthboundView,
@@ -11,6 +11,8 @@ use plantwin_twin::SetAside;
 
 use super::book::Book;
 
+/// The alarm of a twin that was given up: no twin keeps it.
+pub(crate) const GAVE_UP: &str = "gave_up";
 /// A twin that waits this long for its restart does not show what it knew as current: while it
 /// is away nobody ages its values.
 const LONG: Duration = Duration::from_secs(1);
@@ -45,6 +47,13 @@ impl Book {
         let response = "look at what is missing; the damaged files were set aside";
         self.plant_alarm("store_damage", Some(&findings.join("; ")), response, now);
         self.plant_alarm("store_damage", None, response, now);
+    }
+
+    /// A letter was dropped: an alarm whose cause is over and that is to be seen.
+    pub(crate) fn letter_dropped(&mut self, text: &str, now: Timestamp) {
+        let response = "find the cause in the log; what the letter said is not in the view";
+        self.plant_alarm("letter_dropped", Some(text), response, now);
+        self.plant_alarm("letter_dropped", None, response, now);
     }
 
     /// Raises an alarm for whoever cannot speak, or (`trouble` is `None`) ends its cause. One
@@ -147,6 +156,12 @@ impl Book {
             AlarmState::Acknowledged => return,
         }
         self.own_is_changed();
+    }
+
+    /// Alarms that are shown and that nobody has acknowledged.
+    pub(crate) fn unacknowledged(&self) -> BTreeSet<&AlarmId> {
+        let alarms = self.view.alarms.iter();
+        alarms.filter(|alarm| alarm.state != AlarmState::Acknowledged).map(|a| &a.id).collect()
     }
 
     /// The spool as a whole, and the queues that changed.

@@ -11,7 +11,7 @@ use std::{
 
 use plantwin_adapter::SystemClock;
 use plantwin_model::{Clock, PlantSpec, Severity};
-use plantwin_runtime::{KeySource, RunRequest, RunningPlant, RuntimeError};
+use plantwin_runtime::{KeySource, RunRequest, RunningPlant, RuntimeError, Stopped};
 use plantwin_tui::Options;
 
 use super::{authority, console, keys, read, tui};
@@ -99,10 +99,14 @@ pub(crate) fn plant(
         line_mode(&plant, &mut out, &*wall, &stop)
     };
     drop(server);
-    let unsaved = plant.stop();
+    let Stopped { unsaved, not_kept } = plant.stop();
     drop(place);
     if unsaved > 0 {
         eprintln!("plantwin: {unsaved} twins did not save in time");
+    }
+    if let Some(why) = not_kept {
+        eprintln!("plantwin: failed to {why}; see to the disk before the next start");
+        return outcome.map(|()| Code::Unavailable);
     }
     outcome.map(|()| Code::Ok)
 }

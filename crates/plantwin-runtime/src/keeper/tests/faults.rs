@@ -85,7 +85,7 @@ fn alarms(queue: &mut Queue) {
     for n in 0..(GROUP as u8 / 4) {
         let then = Box::new(|_| ());
         let (kind, payload) = (LogKind::Alarm, vec![n]);
-        queue.urgent.push_back(Append { kind, payload, must: true, then, told: false });
+        queue.urgent.push_back(Append::new(kind, payload, true, then));
     }
 }
 

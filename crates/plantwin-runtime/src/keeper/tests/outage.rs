@@ -93,7 +93,7 @@ fn everybody_hears_of_a_refusing_disk_at_once_and_it_is_asked_a_few_times_a_seco
     }
     let all: Vec<Vec<u8>> = (0..=RECORDS).map(|n| vec![n]).collect();
     assert_eq!(log(&*store), all);
-    keeper.close();
+    keeper.close().unwrap();
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn what_is_urgent_does_not_wait_for_trees_that_fail_nor_asks_them_more_often() {
     let rounds = begun.elapsed().as_millis() / AGAIN.as_millis() + 2;
     assert!(u128::from(asked) <= rounds, "asked {asked} times in {rounds} rounds");
     assert_eq!(log(&*store).len(), 200);
-    keeper.close();
+    assert!(keeper.close().is_err(), "the state of the twin was not kept");
 }
 
 #[test]
@@ -128,7 +128,8 @@ fn a_record_that_no_log_takes_keeps_no_other_from_it() {
         append(&keeper, &[n], false).recv_timeout(PATIENCE).unwrap().unwrap();
     }
     assert_eq!(log(&*store).len(), 20);
-    keeper.close();
+    let error = keeper.close().unwrap_err();
+    assert!(error.contains("more than a store takes"), "{error}");
 }
 
 /// A keeper's work by hand, over a store whose log refuses while the switch is on.
@@ -152,7 +153,7 @@ fn work(refuses: &Arc<AtomicBool>) -> Work {
 
 fn record(n: usize, must: bool) -> Append {
     let then = Box::new(|_| ());
-    Append { kind: LogKind::Command, payload: vec![n as u8], must, then, told: false }
+    Append::new(LogKind::Command, vec![n as u8], must, then)
 }
 
 #[test]
@@ -181,17 +182,18 @@ fn what_was_told_waits_in_its_place_before_what_came_meanwhile() {
     let mut queue = Queue::default();
     queue.urgent.extend((0..100).map(|n| record(n, n % 2 == 0)));
     let mut group = queue.take(ALL);
-    group.urgent.retain_mut(|append| append.tell("no room"));
+    group.urgent.retain(|append| append.tell("no room"));
     queue.put_back(group);
-    let mut behind = queue.take_untold();
+    let behind = queue.untold();
     assert_eq!(behind.len(), 100 - GROUP);
     queue.urgent.push_back(record(100, false));
-    behind.retain_mut(|append| append.tell("no room"));
-    queue.put_back_told(behind);
+    for waiter in behind {
+        waiter.refuse("no room");
+    }
+    queue.forget_given_up();
     assert!(queue.has_untold());
     let order: Vec<_> = queue.urgent.iter().map(|append| append.payload[0]).collect();
     let expected: Vec<_> = (0..=100).filter(|n| n % 2 == 0).collect();
     assert_eq!(order, expected);
-    assert_eq!(queue.take_untold().len(), 1);
-    assert!(!queue.has_untold());
+    assert_eq!(queue.untold().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! The spool cannot be read for a while, or is held.
+//! The spool cannot be read for a while, or is held, or the adapter panics.
 
 use std::{
     io::ErrorKind,
@@ -54,6 +54,15 @@ struct Far {
     /// If there is one, it is reached only after this.
     gate: Option<Notify>,
     open: Mutex<Vec<oneshot::Sender<LinkError>>>,
+    /// Panics that are to come, when it is connected to and when a record comes.
+    traps: [AtomicU64; 2],
+}
+
+impl Far {
+    fn trap(&self, place: usize) {
+        let sprung = self.traps[place].fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+        assert!(sprung.is_err(), "trap {place}");
+    }
 }
 
 struct FarProtocol(Arc<Far>);
@@ -62,6 +71,7 @@ struct FarSink(Arc<Far>);
 
 impl Sink for FarSink {
     fn send(&self, _: ForwardRecord) -> BoxFuture<'static, Result<(), LinkError>> {
+        self.0.trap(1);
         self.0.taken.fetch_add(1, SeqCst);
         Box::pin(std::future::ready(Ok(())))
     }
@@ -91,6 +101,7 @@ impl Protocol for FarProtocol {
             if let Some(gate) = &far.gate {
                 gate.notified().await;
             }
+            far.trap(0);
             let (open, closed) = oneshot::channel();
             far.open.lock().unwrap().push(open);
             let (sink, tasks) = (Arc::new(FarSink(far)), Tasks::new());
@@ -99,18 +110,8 @@ impl Protocol for FarProtocol {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_spool_that_cannot_be_read_is_asked_once_a_second_until_it_can() {
-    let (refuses, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let (switch, count) = (Arc::clone(&refuses), Arc::clone(&reads));
-    let store: Arc<dyn Store> =
-        Arc::new(FaultyStore::new(MemoryStore::new(), move |_, operation| {
-            if operation != Operation::ScanFrom {
-                return Fault::None;
-            }
-            count.fetch_add(1, SeqCst);
-            if switch.load(SeqCst) { Fault::Before(ErrorKind::Other) } else { Fault::None }
-        }));
+/// Twenty records in the spool of a store, and a way out that is to send them.
+async fn twenty(store: Arc<dyn Store>, far: &Arc<Far>) -> (Arc<Keeper>, Way) {
     let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
     let clock = Arc::new(TokioClock(Instant::now()));
     let limits = SpoolSpec::default();
@@ -132,14 +133,11 @@ async fn a_spool_that_cannot_be_read_is_asked_once_a_second_until_it_can() {
     while keeper.status().safe.get(&device) != Some(&21) {
         keeper.stored().notified().await;
     }
-    refuses.store(true, SeqCst);
-    reads.store(0, SeqCst);
-    let far = Arc::new(Far::default());
     let target =
         NorthboundSpec { protocol: "far", settings: BTreeMap::new(), rate: 1e4, window: 64 };
     let timeout = Duration::from_secs(10);
     let way = Way {
-        protocol: Arc::new(FarProtocol(Arc::clone(&far))),
+        protocol: Arc::new(FarProtocol(Arc::clone(far))),
         context: ForwardContext { plant: "plant".to_owned(), target, timeout },
         keeper: Arc::clone(&keeper),
         clock,
@@ -150,8 +148,28 @@ async fn a_spool_that_cannot_be_read_is_asked_once_a_second_until_it_can() {
             reason: String::new(),
             sent: 0,
         })),
+        panics: Arc::default(),
         chance: 1,
     };
+    (keeper, way)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_that_cannot_be_read_is_asked_once_a_second_until_it_can() {
+    let (refuses, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (switch, count) = (Arc::clone(&refuses), Arc::clone(&reads));
+    let store: Arc<dyn Store> =
+        Arc::new(FaultyStore::new(MemoryStore::new(), move |_, operation| {
+            if operation != Operation::ScanFrom {
+                return Fault::None;
+            }
+            count.fetch_add(1, SeqCst);
+            if switch.load(SeqCst) { Fault::Before(ErrorKind::Other) } else { Fault::None }
+        }));
+    let far = Arc::new(Far::default());
+    let (keeper, way) = twenty(store, &far).await;
+    refuses.store(true, SeqCst);
+    reads.store(0, SeqCst);
     let going = tokio::spawn(forward(way));
     tokio::time::sleep(Duration::from_secs(30)).await;
     let asked = reads.load(SeqCst);
@@ -161,7 +179,27 @@ async fn a_spool_that_cannot_be_read_is_asked_once_a_second_until_it_can() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(far.taken.load(SeqCst), 20, "it goes on by itself");
     going.abort();
-    keeper.close();
+    keeper.close().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adapter_that_panics_on_the_way_out_is_a_connection_that_failed() {
+    let far = Arc::new(Far { traps: [2.into(), 1.into()], ..Far::default() });
+    let (keeper, way) = twenty(Arc::new(MemoryStore::new()), &far).await;
+    let (status, panics) = (Arc::clone(&way.status), Arc::clone(&way.panics));
+    let going = tokio::spawn(forward(way));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (up, reason) = {
+        let status = status.lock().unwrap();
+        (status.up, status.reason.clone())
+    };
+    assert!(!up && reason == "the adapter panicked: trap 0", "{reason}");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(panics.load(SeqCst), 3);
+    assert_eq!(far.taken.load(SeqCst), 20, "nothing is lost on the way");
+    assert!(status.lock().unwrap().up);
+    going.abort();
+    keeper.close().unwrap();
 }
 
 #[test]
@@ -193,6 +231,7 @@ fn while_the_keeper_holds_the_spool_the_twins_of_the_first_zone_go_on() {
             place: Place::Threads(1),
             drill: None,
             steps: None,
+            disk_hangs: None,
         })
         .unwrap();
         let (handles, arbiters) = assembly.into_parts();
@@ -207,7 +246,7 @@ fn while_the_keeper_holds_the_spool_the_twins_of_the_first_zone_go_on() {
         arbiters[0].spawn(async move { tell.send(()).unwrap() });
         told.recv_timeout(LIMIT).expect("the first zone's thread goes on");
         drop(held);
-        keeper.close();
+        keeper.close().unwrap();
         for arbiter in arbiters {
             arbiter.stop();
             arbiter.join().unwrap();

@@ -19,7 +19,7 @@ use plantwin_store::{
 };
 
 use super::*;
-use crate::keeper::KeeperPlace;
+use crate::keeper::{Gate, KeeperPlace};
 
 const TANK: DeviceIx = DeviceIx(0);
 
@@ -56,8 +56,13 @@ impl Bench {
                 let refused = write && switch.load(SeqCst);
                 if refused { Fault::Before(ErrorKind::StorageFull) } else { Fault::None }
             }));
-        let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+        Self { refuses, ..Self::over(store, clock) }
+    }
+
+    fn over(store: Arc<dyn Store>, clock: Arc<ManualClock>) -> Self {
+        let refuses = Arc::default();
+        let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
         let limits = SpoolSpec::default();
         let place = KeeperPlace::Thread;
         let keeper = Keeper::start(Arc::clone(&store), spool, limits, clock, place).unwrap();
@@ -121,7 +126,7 @@ fn while_the_disk_refuses_every_list_is_shown_and_the_newest_is_on_record_after(
     assert_eq!(bench.take("fourth"), None);
     bench.settle();
     assert_eq!(bench.ready(), [list("fourth")]);
-    bench.keeper.close();
+    bench.keeper.close().unwrap();
 }
 
 #[test]
@@ -137,5 +142,30 @@ fn a_list_that_came_before_the_refusal_was_known_is_shown_with_it() {
     bench.ready();
     bench.settle();
     assert_eq!(bench.recorded().last(), Some(&list("second")));
-    bench.keeper.close();
+    bench.keeper.close().unwrap();
+}
+
+#[test]
+fn while_the_disk_hangs_every_list_is_shown_and_the_newest_is_on_record_after() {
+    let (gate, store) = Gate::before_a_store();
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+    let mut bench = Bench::over(store, Arc::clone(&clock));
+    gate.set(true);
+    assert_eq!(bench.take("first"), None);
+    gate.holds();
+    assert_eq!(bench.take("second"), None);
+    assert!(bench.ready().is_empty());
+    for _ in 0..6 {
+        clock.advance(Duration::from_secs(1));
+        bench.keeper.watch();
+    }
+    assert_eq!(bench.ready(), [list("second")], "the newest of those that wait");
+    assert_eq!(bench.take("third"), Some(list("third")));
+    gate.set(false);
+    bench.settle();
+    assert!(bench.ready().is_empty(), "an older list does not take the place of a newer one");
+    bench.settle();
+    assert_eq!(bench.ready(), [list("third")]);
+    assert_eq!(bench.recorded(), [list("first"), list("third")]);
+    bench.keeper.close().unwrap();
 }
