@@ -67,13 +67,12 @@ async fn garbage_ends_the_connection_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_says_nothing_or_little_is_closed() {
     let authority = in_memory();
-    let limits = Limits { handshake: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { handshake: Duration::from_secs(2), ..Limits::default() };
     let address = "127.0.0.1:0".parse().unwrap();
     let server = Server::start_with(authority, address, limits).await.unwrap();
     let mut silent = from(1, server.local_addr()).await;
     let mut slow = from(2, server.local_addr()).await;
     slow.write_all(&frame(&[1; 100])[..50]).await.unwrap();
-    until(|| server.counts().half_open == 2).await;
     assert!(rest(&mut silent).await.is_empty());
     assert!(rest(&mut slow).await.is_empty());
     until(|| server.counts().half_open == 0).await;
@@ -169,7 +168,7 @@ async fn refusals_that_were_not_written_down_are_counted_when_the_service_ends()
 async fn a_replayed_hello_gives_no_channel() {
     let authority = in_memory();
     let pass = credential(&authority, GATEWAY, ClientKind::Gateway);
-    let limits = Limits { handshake: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { handshake: Duration::from_secs(2), ..Limits::default() };
     let address = "127.0.0.1:0".parse().unwrap();
     let server = Server::start_with(authority, address, limits).await.unwrap();
     let (_, first) =
