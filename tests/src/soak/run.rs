@@ -87,6 +87,18 @@ impl<'a> Running<'a> {
         false
     }
 
+    /// Waits until the devices have proved who they are, and says how long that took from the start
+    /// of the process. A few may be under a fault of their own.
+    fn tell_sessions(&self, devices: u32) {
+        let (mut open, most) = (0, u64::from(devices - devices / 1000));
+        while open < most && self.born.elapsed() < UP_WITHIN {
+            thread::sleep(Duration::from_millis(500));
+            open = self.control.status().map_or(open, |status| sessions(&status));
+        }
+        let after = self.born.elapsed().as_secs_f64();
+        println!("life {}: {open} of {devices} sessions after {after:.1} s", self.life);
+    }
+
     fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
@@ -144,6 +156,11 @@ fn not_shadowed(status: &Value) -> u64 {
     twins.iter().filter(|t| t["state"] != "shadowed").count() as u64
 }
 
+fn sessions(status: &Value) -> u64 {
+    let twins = status["twins"].as_array().map_or(&[][..], Vec::as_slice);
+    twins.iter().filter(|t| t["session"]["kind"] == "token").count() as u64
+}
+
 /// Runs the soak in `folder`, prints and writes its report; `false` if a limit was not kept.
 ///
 /// # Panics
@@ -172,6 +189,9 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
     let mut running = Running::start(&file, folder);
     let mut orderly = running.wait_up();
     println!("{devices} devices answer after {:.1} s", running.born.elapsed().as_secs_f64());
+    if orderly {
+        running.tell_sessions(devices);
+    }
     let began = now();
     let mut dice = Dice::new(seed);
     let (mut commands, mut troubles) = (Counts::new(), Counts::new());
@@ -225,6 +245,9 @@ pub fn run(soak: &Soak, folder: &Path) -> bool {
         if killing.is_due(at) && at + SAMPLE_EVERY < lasts {
             *troubles.entry("plant killed").or_default() += 1;
             orderly &= running.again();
+            if orderly {
+                running.tell_sessions(devices);
+            }
         }
         thread::sleep(Duration::from_millis(100));
     }
