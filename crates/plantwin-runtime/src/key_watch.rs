@@ -43,7 +43,14 @@ impl KeyWatch {
     pub(crate) async fn run(mut self, audit: Arc<dyn AuditSink>, object: String) {
         loop {
             tokio::time::sleep(EVERY).await;
-            if let Some(detail) = self.look() {
+            // A disk that hangs must not hold up what else runs here.
+            let look = move || {
+                let detail = self.look();
+                (self, detail)
+            };
+            let Ok((watch, detail)) = tokio::task::spawn_blocking(look).await else { return };
+            self = watch;
+            if let Some(detail) = detail {
                 audit.record(AuditEntry {
                     kind: AuditKind::System,
                     actor: "plantwin".to_owned(),

@@ -18,3 +18,9 @@ pub(crate) fn free(dir: &Path, name: &str) -> Result<PathBuf, StoreError> {
             source: std::io::Error::other("too many damaged ones lie there already"),
         })
 }
+
+/// Whether this is such a name.
+pub(crate) fn is_one(given: &str, name: &str) -> bool {
+    let number = given.strip_prefix(name).and_then(|rest| rest.strip_prefix(".damaged-"));
+    number.is_some_and(|n| n.parse::<u32>().is_ok_and(|n| (1..=LIMIT).contains(&n)))
+}

@@ -1,16 +1,19 @@
 //! Setting a damaged data base aside and building a new one from what is intact.
 //!
 //! Memory holds where each record was found ([`crate::salvage`]), some 150 bytes for one, and the
-//! names; the records themselves are written batch by batch. Absent: finding the damage out.
+//! names; the records themselves are written batch by batch. While that goes on a file names what was
+//! set aside: a process that is killed meanwhile leaves it, and the next one begins from the whole
+//! again ([`take_back`]), not from the half. Absent: finding the damage out.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    Finding, OpenReport, StoreError, aside,
+    Finding, OpenReport, StoreError, aside, files,
     head::{HEAD_KEY, Head},
     key::Keys,
     names::{self, Names},
@@ -19,6 +22,10 @@ use crate::{
     state::{Opener, STATE, open_checked},
 };
 
+/// Beside the data base while it is built anew: the name of the one that was set aside.
+const REBUILDING: &str = "rebuilding";
+/// In what was set aside: the main file as it was before sled touched it.
+const AS_FOUND: &str = "db.as-found";
 /// Records per batch, and bytes after which a batch ends.
 const REBUILD_BATCH: usize = 512;
 const REBUILD_BYTES: usize = 4 << 20;
@@ -156,15 +163,64 @@ fn set_aside(dir: &Path, path: &Path, image: Option<&[u8]>) -> Result<Option<Pat
         return Ok(None);
     }
     let aside = aside::free(dir, STATE)?;
-    fs::rename(path, &aside).map_err(|source| StoreError::File {
+    let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let begin = || {
+        let mut marker = fs::File::create(dir.join(REBUILDING))?;
+        // The end of the line shows that the name is whole: -1 may be the beginning of -12.
+        marker.write_all(format!("{name}\n").as_bytes())?;
+        marker.sync_all()?;
+        // It is there before anything moves.
+        fs::File::open(dir)?.sync_all()?;
+        fs::rename(path, &aside)
+    };
+    begin().map_err(|source| StoreError::File {
         action: "set aside the damaged data base",
         path: path.to_owned(),
         source,
     })?;
     if let Some(image) = image {
-        // For whoever looks into it: the main file before sled touched it. A full disk must not
-        // keep the store from opening.
-        let _ = fs::write(aside.join("db.as-found"), image);
+        // The main file before sled touched it: whole, or not there. A full disk must not keep the
+        // store from opening.
+        let part = aside.join("db.part");
+        let _ = fs::write(&part, image).and_then(|()| fs::rename(&part, aside.join(AS_FOUND)));
     }
     Ok(Some(aside))
+}
+
+/// A rebuilding that was cut short has not happened: what was set aside comes back.
+pub(crate) fn take_back(dir: &Path) -> Result<(), StoreError> {
+    let (path, marker) = (dir.join(STATE), dir.join(REBUILDING));
+    let work = || {
+        let text = match fs::read_to_string(&marker) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        // Less than a whole name was written before anything moved.
+        let name = text.strip_suffix('\n').filter(|name| aside::is_one(name, STATE));
+        let aside = name.map(|name| dir.join(name)).filter(|aside| aside.exists());
+        if let Some(aside) = aside {
+            if path.exists() {
+                fs::remove_dir_all(&path)?;
+            }
+            let found = aside.join(AS_FOUND);
+            if found.exists() {
+                fs::rename(found, aside.join("db"))?;
+            }
+            fs::rename(&aside, &path)?;
+            fs::File::open(dir)?.sync_all()?;
+        }
+        fs::remove_file(&marker)
+    };
+    work().map_err(|source| StoreError::File {
+        action: "take back what was set aside for",
+        path: path.clone(),
+        source,
+    })
+}
+
+/// The new data base is safe, or the old one is back.
+pub(crate) fn over(dir: &Path) -> Result<(), StoreError> {
+    let marker = dir.join(REBUILDING);
+    if marker.exists() { files::remove(&marker) } else { Ok(()) }
 }

@@ -91,6 +91,7 @@ pub(crate) fn open_by(
     report: &mut OpenReport,
 ) -> Result<Opened, StoreError> {
     let (path, asked) = (dir.join(STATE), dir.join(REBUILD));
+    rebuild::take_back(dir)?;
     let main = path.join("db");
     let _ = remove_snapshots(&path, true);
     let small = fs::metadata(&main).is_ok_and(|about| about.len() <= IMAGE_BYTES);
@@ -107,7 +108,7 @@ pub(crate) fn open_by(
             Err(Trouble::Damage(damage))
         })
     };
-    let is_asked = asked.exists();
+    let is_asked = asked.is_file();
     let mut outcome = if is_asked {
         Err(Trouble::Damage(format!("the file {} asks for that", asked.display())))
     } else {
@@ -139,7 +140,9 @@ pub(crate) fn open_by(
             {
                 // Most likely there is no room: the next opening shall find what this one found.
                 let _ = fs::remove_dir_all(&path);
-                let _ = fs::rename(aside, &path);
+                if fs::rename(aside, &path).is_ok() {
+                    let _ = rebuild::over(dir);
+                }
             }
             *report = told;
             rebuilt?
@@ -147,8 +150,9 @@ pub(crate) fn open_by(
     };
     report.records = trees.values().map(|head| head.count).sum();
     let files = SledFiles::open(dir, &path)?;
+    // In this order: the new one is safe, and was asked for no more.
+    rebuild::over(dir)?;
     if is_asked {
-        // Only now: until then the next opening has to do it again.
         files::remove(&asked)?;
     }
     Ok(Opened { db, files, trees, names, lost })

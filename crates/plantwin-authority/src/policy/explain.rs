@@ -84,17 +84,24 @@ impl Policy {
     /// how often is told and not judged.
     pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
         let who = self.somebody(&question.who)?;
-        let Targets { touches, least, part } = self.targets(question)?;
+        let Targets { mut touches, least, part } = self.targets(question)?;
         let asked = format!("{} {} {}", question.who, question.action, question.what);
         let no = |reason: String| {
             let text = format!("no: {asked}: {reason}");
             Ok(Explanation { allowed: false, second_person: false, rule: None, text })
         };
-        if let (Somebody::Device(from), Action::Write, Some((Object::Device(to), _))) =
-            (&who, question.action, touches.first())
-            && let Some(answer) = self.flow(from, *to, &asked)
-        {
-            return Ok(answer);
+        if let (Somebody::Device(from), Action::Write) = (&who, question.action) {
+            // A flow writes to a twin as a whole.
+            for (object, value) in &mut touches {
+                if let Object::Point(ix, _) = *object {
+                    (*object, *value) = (Object::Device(ix), None);
+                }
+            }
+            if let Some((Object::Device(to), _)) = touches.first()
+                && let Some(answer) = self.flow(from, *to, &asked)
+            {
+                return Ok(answer);
+            }
         }
         if let (Some((role, what)), Some(mine)) = (&least, who.role())
             && mine < *role
@@ -118,6 +125,10 @@ impl Policy {
         let mut worst: Option<Explanation> = None;
         for (object, value) in touches {
             let mut next = self.one(&who, question, &asked, object, value);
+            if next.second_person && matches!(who, Somebody::Device(_)) {
+                (next.allowed, next.second_person) = (false, false);
+                next.text = format!("no: {asked}: what takes two persons, no device may");
+            }
             let beyond = part.filter(|(role, _)| who.role().is_some_and(|mine| mine < *role));
             if let (true, Some((role, what))) = (next.allowed, beyond) {
                 let _ = write!(next.text, "; but {what} needs the role {role}");
@@ -149,6 +160,9 @@ impl Policy {
             return None;
         }
         let file = &self.plant.file;
+        if !self.plant.flows.iter().any(|flow| flow.from == from.ix && flow.to == to.ix) {
+            return answer(false, format!("no: {asked}: {file} has no [[flow]] for it"));
+        }
         answer(
             true,
             format!("yes: {asked}: by a [[flow]]; {file} says of no device what it may do"),

@@ -4,7 +4,10 @@
 
 use plantwin_model::AuditKind;
 
-use super::op::{AuthorityOp, ClientKind};
+use super::{
+    devices::bare,
+    op::{AuthorityOp, ClientKind},
+};
 
 impl AuthorityOp {
     /// Whether it changes nothing and hands nothing out, so that doing it need not be on record.
@@ -96,7 +99,9 @@ impl AuthorityOp {
             },
             Self::Dismiss { name, reason: _ } => format!("dismiss {name:?}"),
             Self::Approve { device, fingerprint } => {
-                format!("approve the key {fingerprint:?} of {:?}", device.as_str())
+                // As it is compared, so that two persons may write it differently.
+                let key = bare(fingerprint);
+                format!("approve the key {key} of {:?}", device.as_str())
             }
             Self::Refuse { device, reason: _ } => format!("send {:?} away", device.as_str()),
             Self::Issue { device, gateway, policy: _ } => {

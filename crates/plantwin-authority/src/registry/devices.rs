@@ -283,7 +283,7 @@ impl Registry {
 }
 
 /// A fingerprint as it is compared: people leave out dashes and mix cases.
-fn bare(fingerprint: &str) -> String {
+pub(super) fn bare(fingerprint: &str) -> String {
     fingerprint
         .chars()
         .filter(char::is_ascii_alphanumeric)

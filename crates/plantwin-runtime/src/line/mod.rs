@@ -24,6 +24,7 @@ mod outbox;
 mod session;
 #[cfg(test)]
 mod tests;
+mod unsealed;
 mod work;
 
 use std::{

@@ -52,7 +52,7 @@ const FORGOTTEN: u32 = 2;
 pub(super) type Keys = Arc<Mutex<GatewaySession>>;
 
 /// Values out of an envelope.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OpenedFrame {
     pub(super) frame: Frame,
     pub(super) origin: Vec<Option<OriginDigest>>,
@@ -183,6 +183,11 @@ impl DeviceSession {
         self.begin(connection);
         self.past = None;
         self.last_word = keys;
+    }
+
+    /// The device was confined and let go meanwhile: what it said by then is not to be believed.
+    pub(super) fn forget_past(&mut self) {
+        self.past = None;
     }
 
     /// The connection is gone. The keys are left until the next proof, to open what the device sent
@@ -342,7 +347,7 @@ impl DeviceSession {
             }
             Err(error) => {
                 tracing::debug!(device = %self.device, "failed to open an envelope: {error}");
-                // What was opened before is lost to nobody.
+                // What was opened before is lost to nobody: it is known to whoever opened it.
                 self.shed += u64::from(!matches!(error, AuthError::Seal(SealError::Replay(_))));
                 if is_forgery(&error) {
                     self.evidence.forged(now);

@@ -20,6 +20,7 @@ use super::{
     opening::{Cause, Fault, Opened, Opening, is_life, open},
     outbox::Outbox,
     session::{DeviceSession, Early, Unsealed},
+    unsealed::{Unconfirmed, mark},
 };
 use crate::path::PathChooser;
 
@@ -58,6 +59,8 @@ pub(super) struct Worker {
     told: Option<Vec<Option<Cause>>>,
     /// What the adapter calls the values behind our receipts, on the connection in use.
     receipts: BTreeMap<u64, u64>,
+    /// Values out of envelopes with such a receipt.
+    unconfirmed: Unconfirmed,
     /// Traffic of the connection in use that was told.
     counted: TrafficSnapshot,
     /// Evidence is on its way to the twin: more of it changes nothing.
@@ -83,6 +86,7 @@ impl Worker {
             faults: vec![None; line.paths.len()],
             told: None,
             receipts: BTreeMap::new(),
+            unconfirmed: Unconfirmed::default(),
             counted: TrafficSnapshot::default(),
             accused: false,
             made_safe: None,
@@ -179,8 +183,10 @@ impl Worker {
                 () = self.line.confirmed.told(), if durable => {
                     for receipt in self.line.confirmed.collect_gone() {
                         self.receipts.remove(&receipt);
+                        self.unconfirmed.let_go(receipt);
                     }
                     for receipt in self.line.confirmed.collect() {
+                        self.unconfirmed.confirmed(receipt);
                         if let Some(receipt) = self.receipts.remove(&receipt) {
                             connection.control.confirm(receipt);
                         }
@@ -287,6 +293,7 @@ impl Worker {
             datagrams: protocol.is_some_and(|p| p.schema().datagrams),
             patience: self.patience(),
         }));
+        let changed = self.line.confinement.has_changed().unwrap_or(false);
         let confined = self.line.confinement.borrow_and_update().confined;
         if confined {
             // It may have been anywhere meanwhile, and forgotten what it was told.
@@ -294,6 +301,10 @@ impl Worker {
         } else {
             // It may have been confined and let go while nobody here listened.
             self.accused = false;
+            if changed {
+                self.session.forget_past();
+                self.unconfirmed.forget();
+            }
             self.session.begin(&connection);
         }
         let lively = !early.is_empty();
@@ -346,17 +357,25 @@ impl Worker {
 
     /// Opens an envelope and passes on what is in it. What does not open is acknowledged all the
     /// same, since nobody will ever have the keys to open it; so is what its own digest refutes.
-    /// Either is counted.
+    /// Either is counted. What was opened on an earlier connection and never confirmed is passed on
+    /// once more.
     fn open(&mut self, early: Early, connection: &Connection) {
-        let theirs = early.receipt;
+        let (theirs, received) = (early.receipt, early.received);
+        let durable = theirs.is_some() && self.line.device.delivery == Delivery::Durable;
+        let mark = durable.then(|| mark(&early.envelope));
         let opened = match self.session.open(early, self.line.clock.now()) {
             Unsealed::Opened(opened) => opened,
             Unsealed::Waits => return self.count_shed(),
             Unsealed::Never => {
-                if let Some(receipt) = theirs {
-                    connection.control.confirm(receipt);
-                }
-                return self.count_shed();
+                let again = mark.and_then(|mark| self.unconfirmed.again(&mark));
+                let Some(mut opened) = again else {
+                    if let Some(receipt) = theirs {
+                        connection.control.confirm(receipt);
+                    }
+                    return self.count_shed();
+                };
+                opened.frame.received = received;
+                opened
             }
         };
         let ours = match theirs {
@@ -364,6 +383,9 @@ impl Worker {
                 let ours = self.line.confirmed.hand_out();
                 if let Some(ours) = ours {
                     self.receipts.insert(ours, receipt);
+                    if let Some(mark) = mark {
+                        self.unconfirmed.add(ours, mark, opened.clone());
+                    }
                 }
                 ours
             }
@@ -451,6 +473,7 @@ impl Worker {
             Err(why) => self.tell_safe(Err(format!("it cannot be told: {why}"))),
         }
         self.session.confine(confined, Some(connection));
+        self.unconfirmed.forget();
         if self.errands.is_empty() {
             self.session.ask_no_more();
         }
@@ -531,6 +554,7 @@ impl Worker {
         self.outbox.forget_receipted();
         self.line.confirmed.forget();
         self.receipts.clear();
+        self.unconfirmed.broke();
     }
 
     /// The connection in use ended.

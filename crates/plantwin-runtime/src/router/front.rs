@@ -101,8 +101,9 @@ impl FrontDesk {
         let ruling = self.0.policy.rule(who, &errand, false, self.now());
         let (result, detail) = match &ruling.answer {
             Ok(()) if *only_looks => return Ok(()),
-            Ok(()) => (AuditResult::Done, format!("allowed to {text}, by {}", ruling.rule)),
-            Err(reason) => (AuditResult::Refused, format!("{text}: {reason}")),
+            // What decided comes first: it must not be cut off behind a long text.
+            Ok(()) => (AuditResult::Done, format!("by {}: allowed to {text}", ruling.rule)),
+            Err(reason) => (AuditResult::Refused, format!("{reason}: {text}")),
         };
         let (kind, object) = (*kind, printable(object));
         let (actor, detail) = (who.to_string(), printable(&detail));

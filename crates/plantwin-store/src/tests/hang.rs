@@ -95,6 +95,46 @@ fn an_operator_may_ask_for_a_data_base_to_be_built_anew_and_loses_nothing_that_c
 }
 
 #[test]
+fn a_rebuilding_that_was_cut_short_begins_from_the_whole_again() {
+    let halves: [fn(&Path); 3] = [
+        |_| {},
+        // A fresh one, as rebuilding makes first.
+        |state| drop(sled::open(state).unwrap()),
+        |state| {
+            fs::create_dir(state).unwrap();
+            fs::write(state.join("db"), b"the beginning of").unwrap();
+        },
+    ];
+    for half in halves {
+        let dir = filled();
+        let (state, aside) = (dir.path().join("state"), dir.path().join("state.damaged-1"));
+        let marker = dir.path().join("rebuilding");
+        let image = fs::read(state.join("db")).unwrap();
+        fs::rename(&state, &aside).unwrap();
+        // What sled made of the main file while it was looked at.
+        fs::write(aside.join("db"), b"something else").unwrap();
+        fs::write(aside.join("db.as-found"), image).unwrap();
+        fs::write(&marker, "state.damaged-1\n").unwrap();
+        half(&state);
+        let (store, report) = open(dir.path());
+        assert!(report.is_clean() && report.set_aside.is_empty(), "{report:?}");
+        for i in 0..RECORDS {
+            assert_eq!(store.get_value::<u32>(TWINS, &i.to_string()).unwrap(), Some(i));
+        }
+        assert!(!marker.exists() && !aside.exists());
+    }
+    // Cut before anything was moved.
+    for begun in ["", "state.dam", "state.damaged-1", "../elsewhere\n", "state.damaged-7\n"] {
+        let dir = filled();
+        fs::create_dir(dir.path().join("state.damaged-1")).unwrap();
+        fs::write(dir.path().join("rebuilding"), begun).unwrap();
+        let (_, report) = open(dir.path());
+        assert!(report.is_clean() && report.records == u64::from(RECORDS), "{report:?}");
+        assert!(!dir.path().join("rebuilding").exists());
+    }
+}
+
+#[test]
 fn what_sled_may_take_to_open_grows_with_its_files() {
     let first = |bytes: u64| (SLED.patience)(bytes).first;
     assert_eq!(first(0), Duration::from_mins(1));

@@ -53,8 +53,6 @@ pub(super) struct Memory {
     /// The newest source time of the run before, whatever the clock says now: frames of it whose
     /// content is not known are known by their time.
     before: Timestamp,
-    /// Whether the newest frame bore a time by which it is known across a restart.
-    dated: bool,
 }
 
 /// What of the memory is on record with the frames themselves: without it, or with one that is
@@ -67,8 +65,8 @@ pub struct Recorded {
     pub source: Timestamp,
     /// Which of the 64 numbers up to this one were received; this one is bit 0.
     seen: u64,
-    /// What they said. Left out where their times tell them apart: it would be most of what a
-    /// small device has written.
+    /// What they said. Times alone do not tell: clocks fall back and run ahead, and what was measured
+    /// first may come last.
     prints: Vec<u32>,
 }
 
@@ -98,13 +96,13 @@ impl Memory {
     /// Of nothing.
     pub(super) const fn new() -> Self {
         let (source, before) = (NEVER, NEVER);
-        Self { last: None, seen: 0, prints: Vec::new(), source, before, dated: false }
+        Self { last: None, seen: 0, prints: Vec::new(), source, before }
     }
 
     /// What is to be on record together with the frames; `None` of a device that does not number
     /// them.
     pub(super) fn recorded(&self) -> Option<Recorded> {
-        let prints = if self.dated { Vec::new() } else { self.prints.clone() };
+        let prints = self.prints.clone();
         Some(Recorded { sequence: self.last?, source: self.source, seen: self.seen, prints })
     }
 
@@ -114,9 +112,9 @@ impl Memory {
         self.last = Some(sequence);
         self.seen = seen | 1;
         self.prints = if prints.len() as u64 == MEMORY { prints } else { Vec::new() };
-        self.source = source.min(now);
+        // Ahead by what is believed of a device's clock is no clock that was set back.
+        self.source = if source <= now.plus(MAX_AHEAD) { source } else { now };
         self.before = source;
-        self.dated = self.prints.is_empty();
     }
 
     /// Judges a frame. One that is `outdated` says nothing of where the device's count is.
@@ -176,7 +174,6 @@ impl Memory {
         self.last = Some(sequence);
         self.note(sequence, 0, print);
         self.source = source.unwrap_or(self.source);
-        self.dated = dated;
         Admission::Fresh { missing: step.unwrap_or(0).saturating_sub(1) }
     }
 

@@ -153,7 +153,13 @@ fn a_second_person_confirms_the_very_operation_that_the_first_one_asked_the_auth
     waits(&office.ask("bob", &rotate(false)));
     let other = AuthorityOp::Dismiss { name: "hall8".to_owned(), reason: "lost".to_owned() };
     waits(&office.ask("bob", &other));
-    // This is.
+    // This is, and so is the same key written otherwise.
+    let written = |fingerprint: &str| AuthorityOp::Approve {
+        device: "rogue".into(),
+        fingerprint: fingerprint.to_owned(),
+    };
+    let said = office.ask("alice", &written("aaaa bbbb"));
+    assert!(!matches!(&said, Say::Refused { text } if text.starts_with("not yet")), "{said:?}");
     let said = office.ask("bob", &rotate(true));
     assert!(
         matches!(&said, Say::Authority { reply } if **reply == AuthorityReply::Done),
@@ -163,8 +169,13 @@ fn a_second_person_confirms_the_very_operation_that_the_first_one_asked_the_auth
     let has = |words: &[&str]| {
         assert!(told.iter().any(|t| words.iter().all(|w| t.contains(w))), "{words:?} in {told:#?}");
     };
-    has(&["user:bob", "Done", "rotate the issuer's key, by desk.toml:", "user:alice first"]);
-    has(&["user:bob", "Refused", "rogue", "AAAA-BBBB", "not yet"]);
+    has(&[
+        "user:bob",
+        "Done",
+        "by desk.toml:",
+        "user:alice first: allowed to rotate the issuer's key",
+    ]);
+    has(&["user:bob", "Refused", "rogue", "aaaabbbb", "not yet"]);
     has(&["user:alice", "Refused", "client:hall9", "not yet"]);
 }
 

@@ -15,7 +15,10 @@ use std::{
 };
 
 use plantwin_adapter::{LinkError, Registry, SystemClock};
-use plantwin_authority::pws::{Agent, DeviceIdentity, Grant};
+use plantwin_authority::{
+    TOKEN_LIFE,
+    pws::{Agent, DeviceIdentity, Grant},
+};
 use plantwin_field::{Field, FieldError, FieldRequest, KeyFile};
 use plantwin_model::{Clock, DeviceId, DeviceIx, PlantSpec, Timestamp};
 
@@ -151,12 +154,19 @@ pub(crate) fn grant(path: &Path, me: &DeviceIdentity, now: Timestamp) -> Result<
     let grant: Grant = serde_json::from_str(&text)
         .map_err(|_| Code::Config.failure(format!("{shown} is no grant; {hint}")))?;
     // Tried here, where somebody is told; the device takes it when it starts.
-    Agent::new(me.clone()).take(&grant, now).map_err(|error| {
+    let expires = Agent::new(me.clone()).take(&grant, now).map_err(|error| {
         Code::Config.failure(format!(
             "the grant {shown} is of no use here: failed to {error}; it is for one device with its \
-             keys and for ten minutes, and {hint}"
+             keys and for five minutes, and {hint}"
         ))
     })?;
+    // A device begins sessions with a token in the first half of its life.
+    if expires.since(now) <= TOKEN_LIFE / 2 {
+        return Err(Code::Config.failure(format!(
+            "the grant {shown} is older than five minutes, so that the device would ask for \
+             another; {hint}"
+        )));
+    }
     Ok(grant)
 }
 
