@@ -17,7 +17,9 @@
 //! for number, those of the run before, is taken to repeat itself up to the first that differs, at
 //! most [`MEMORY`] frames long. All of those values are on record, under these very numbers, and
 //! none of them is shown as live meanwhile: the twin's values grow stale, and each frame is counted
-//! as repeated. What it doubles: frames of a run whose memory is gone, at most as many.
+//! as repeated. A device that restarted with a clock a little behind (less than a day) and small
+//! numbers looks overtaken: its values are on record, and shown as live again after at most as many
+//! frames. What it doubles: frames of a run whose memory is gone, at most as many.
 //!
 //! A source time that lies ahead of the plant's clock is none: one wrong time would otherwise hide
 //! all that come until it is reached. Absent: whether the device may speak at all (the session).

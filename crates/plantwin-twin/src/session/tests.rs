@@ -73,6 +73,8 @@ enum DeviceClock {
     SinceStart,
     /// It is off by so many hours.
     Off(i64),
+    /// It is ahead by so many seconds, and still believed.
+    Ahead(u32),
 }
 
 const CLOCKS: [DeviceClock; 5] = [
@@ -88,6 +90,7 @@ impl Run {
         match self.clock {
             DeviceClock::None => None,
             DeviceClock::SinceStart => Some(Timestamp(0).plus(SECOND * number as u32)),
+            DeviceClock::Ahead(seconds) => Some(rig.now.plus(SECOND * seconds)),
             DeviceClock::Off(hours) => Some(Timestamp(rig.now.0 + hours * 3_600_000_000_000)),
         }
     }
@@ -109,8 +112,26 @@ fn a_device_that_begins_its_numbers_again_loses_none_whatever_its_clock_says() {
 }
 
 #[test]
+fn after_a_clock_fell_back_a_little_no_new_value_is_a_repetition() {
+    for first in [DeviceClock::Off(0), DeviceClock::Ahead(3)] {
+        for (from, until) in [(1, 10), (1, 40), (30, 60)] {
+            let mut rig = Rig::new();
+            rig.take_new(from..=until, Run { value: 0.0, clock: first });
+            let mut next = rig.restarted(rig.now.plus(SECOND));
+            let run = Run { value: 0.5, clock: DeviceClock::Off(-1) };
+            for number in 1..=10 {
+                let value = run.value + number as f64;
+                let frame = next.frame(number, run.time(&next, number), value);
+                // It may count as overtaken, and is on record like any.
+                assert_ne!(next.take(&frame), Admission::Duplicate, "{number} after {first:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_a_link_brings_again_is_a_repetition_also_after_the_process_ended() {
-    for clock in CLOCKS {
+    for clock in CLOCKS.into_iter().chain([DeviceClock::Ahead(3)]) {
         let mut rig = Rig::new();
         let sent = rig.take_new(1..=100, Run { value: 0.0, clock });
         let again = &sent[100 - 64..];
@@ -118,7 +139,7 @@ fn what_a_link_brings_again_is_a_repetition_also_after_the_process_ended() {
             assert_eq!(rig.take(frame), Admission::Duplicate, "{clock:?}");
         }
         let hour_ago = Timestamp(rig.now.0 - 3_600_000_000_000);
-        for now in [rig.now, rig.now.plus(SECOND * 86_400), hour_ago] {
+        for now in [rig.now, rig.now.plus(SECOND), rig.now.plus(SECOND * 86_400), hour_ago] {
             let mut next = rig.restarted(now);
             for frame in again {
                 assert_eq!(next.take(frame), Admission::Duplicate, "{clock:?} at {now:?}");
