@@ -190,6 +190,12 @@ impl DeviceSession {
         self.past = None;
     }
 
+    /// Forgets the keys of a connection that is gone once their session is over: a device may stay
+    /// away for good.
+    pub(super) fn retire(&mut self, now: Timestamp) {
+        self.past.take_if(|keys| now >= lock(keys).expires());
+    }
+
     /// The connection is gone. The keys are left until the next proof, to open what the device sent
     /// before and a broker delivers later; nothing is asked of anybody with them.
     pub(super) fn end(&mut self) {

@@ -113,6 +113,7 @@ impl Worker {
     async fn connect(&mut self) -> Option<Opened> {
         loop {
             let now = self.line.clock.now();
+            self.session.retire(now);
             match self.chooser.next_attempt(now) {
                 Ok(rank) => {
                     self.at = rank;

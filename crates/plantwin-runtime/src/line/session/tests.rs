@@ -313,6 +313,18 @@ async fn what_was_sealed_before_the_connection_broke_opens_after_the_next_proof_
 }
 
 #[tokio::test]
+async fn the_keys_of_a_device_that_stays_away_go_when_their_session_is_over() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    bench.session.end();
+    bench.session.retire(bench.clock.now());
+    assert!(bench.session.past.is_some(), "it may be back");
+    bench.clock.advance(SESSION_LIFE);
+    bench.session.retire(bench.clock.now());
+    assert!(bench.session.past.is_none());
+}
+
+#[tokio::test]
 async fn a_proof_whose_answer_was_lost_is_asked_for_again_before_the_device_relies_on_it() {
     let mut bench = Bench::new().await;
     bench.prove().await;
