@@ -81,9 +81,10 @@ async fn main() -> Result<()> {
                 last = now;
                 sequence += 1;
                 // Without a session there is nobody whom it could tell, but it can say so.
-                let sealed = device.seal(&Measurement::good(now, sequence, &values), now);
-                let bytes = sealed.unwrap_or_else(|_| NativeDevice::WAITING.to_vec());
-                port.outlet.publish_sealed(&bytes).await?;
+                let measured = Measurement::good(now, sequence, &values);
+                for envelope in device.report(&measured, 0, now) {
+                    port.outlet.publish_sealed(&envelope.bytes).await?;
+                }
             }
             message = port.requests.recv() => match message {
                 // Proofs, tokens and commands all come this way; what is opened is authentic.

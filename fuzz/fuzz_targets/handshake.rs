@@ -134,7 +134,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(!agent.is_up(NOW));
     }
     let (proof, event) = ask(&mut agent, &second);
-    assert_eq!(event, Some(AgentEvent::SessionUp { gateway: "hall".into() }));
+    assert!(matches!(event, Some(AgentEvent::SessionUp { gateway, .. }) if gateway == "hall"));
     if place % 4 == 3
         && let Some(bytes) = instead(&proof, data)
     {

@@ -92,7 +92,8 @@ pub trait Outlet: Send {
     /// arrive on its own, in order, none in place of another as far as the protocol can.
     ///
     /// # Errors
-    /// [`LinkError::Unsupported`] where the protocol cannot carry it.
+    /// [`LinkError::Unsupported`] where the protocol cannot carry it; [`LinkError::Closed`] while
+    /// the outlet is down, if the protocol can tell: a device that keeps its values sends it later.
     fn publish_sealed<'a>(
         &'a mut self,
         envelope: &'a [u8],

@@ -16,6 +16,7 @@ mod device;
 mod error;
 mod forward;
 mod link;
+mod print;
 mod registry;
 mod schema;
 mod traffic;
@@ -27,6 +28,7 @@ pub use forward::{ForwardContext, ForwardRecord, Outbound, Sink};
 pub use link::{
     Connection, Control, Frame, LinkContext, LinkEvent, PointWrite, SEALED_LIMIT, Sample, Tasks,
 };
+pub use print::print;
 pub use registry::Registry;
 pub use schema::{ProtocolSchema, SettingKind, SettingSchema};
 pub use traffic::{Traffic, TrafficSnapshot};

@@ -63,6 +63,15 @@ pub enum NativeRequest {
         /// As above.
         writes: Vec<(PointIx, f64)>,
     },
+    /// What was received of the device's durable values: it keeps them until then. Nothing is done.
+    Received {
+        /// Number of the last frame up to which none is missing, and what it said
+        /// (`plantwin_adapter::print`); `None` if nothing is on record.
+        after: Option<(u64, u32)>,
+        /// What the device sealed before this session cannot be opened any more: it sends again
+        /// what it said after that frame.
+        again: bool,
+    },
 }
 
 /// What a device answers.

@@ -30,6 +30,8 @@ pub(crate) enum Told {
 /// All that one device on one path needs.
 pub(crate) struct DeviceTask {
     pub(crate) ix: DeviceIx,
+    /// Which of the device's ways to its gateway this is.
+    pub(crate) way: u16,
     pub(crate) points: Arc<[PointSpec]>,
     pub(crate) port: DevicePort,
     pub(crate) told: mpsc::Receiver<Told>,
@@ -70,9 +72,24 @@ impl DeviceTask {
     async fn report(&mut self, measured: &Measurement) {
         let sent = match &self.native {
             Some(native) if self.sealed => {
-                let sealed = native.lock().await.seal(measured, self.clock.now());
-                let envelope = sealed.unwrap_or_else(|_| NativeDevice::WAITING.to_vec());
-                self.port.outlet.publish_sealed(&envelope).await
+                let (envelopes, let_go) = {
+                    let mut native = native.lock().await;
+                    let before = native.let_go();
+                    let envelopes = native.report(measured, self.way, self.clock.now());
+                    (envelopes, native.let_go() - before)
+                };
+                if let_go > 0 {
+                    tracing::warn!(device = %self.port.device, let_go, "values lost: too many wait");
+                }
+                let mut sent = Ok(());
+                for envelope in &envelopes {
+                    sent = self.port.outlet.publish_sealed(&envelope.bytes).await;
+                    if sent.is_err() {
+                        native.lock().await.failed(self.way, envelope);
+                        break;
+                    }
+                }
+                sent
             }
             _ => self.port.outlet.publish(measured).await,
         };
@@ -123,7 +140,7 @@ impl DeviceTask {
         };
         let now = self.clock.now();
         let mut native = native.lock().await;
-        let said = native.on_exchange(request, now, |writes| {
+        let said = native.on_exchange_over(self.way, request, now, |writes| {
             for &(point, value) in writes {
                 self.check(point, value)?;
             }

@@ -32,6 +32,8 @@ use crate::{
 const PER_SERVER: usize = 200;
 /// Setpoints that may wait for the next step of the plant.
 const SETPOINT_QUEUE: usize = 4096;
+/// Frames that a durable device keeps that runs by itself: more than an hour at one a second.
+const KEPT_FRAMES: usize = 4096;
 /// Measurements that may wait for a device's outlet.
 const OUTLET_QUEUE: usize = 8;
 
@@ -162,7 +164,7 @@ impl Field {
             let mut tasks = host.tasks;
             for (&(ix, rank), port) in group.members.iter().zip(host.devices) {
                 let is_new = !natives.contains_key(&ix);
-                let native = native_of(&mut natives, &*identities, &plant, ix)?;
+                let native = native_of(&mut natives, &*identities, &plant, ix, alone.is_some())?;
                 if let (true, Some(native), Some(alone)) = (is_new, &native, &alone) {
                     alone.give(native, &plant.devices[ix.index()].id, clock.now()).await;
                 }
@@ -175,6 +177,7 @@ impl Field {
                 }
                 let task = DeviceTask {
                     ix,
+                    way: rank as u16,
                     points: Arc::clone(&points[ix.index()]),
                     port,
                     told,
@@ -328,12 +331,14 @@ async fn start_host(
 type Natives = BTreeMap<DeviceIx, Arc<Mutex<NativeDevice>>>;
 
 /// One for each device, shared by its paths: a device has one key, whatever way it speaks. None
-/// for one that is plain.
+/// for one that is plain. One that runs by itself outlives its gateway, and keeps what that has not
+/// on record.
 fn native_of(
     natives: &mut Natives,
     identities: &Identities,
     plant: &PlantSpec,
     ix: DeviceIx,
+    alone: bool,
 ) -> Result<Option<Arc<Mutex<NativeDevice>>>, FieldError> {
     let spec = &plant.devices[ix.index()];
     if spec.identity == Identity::Plain {
@@ -347,7 +352,9 @@ fn native_of(
         .map_err(|cause| FieldError::Enrol { device: spec.id.to_string(), cause })?;
     let points = spec.kind.points.as_slice().into();
     let durable = spec.delivery == Delivery::Durable;
-    let native = Arc::new(Mutex::new(NativeDevice::new(identity, points, durable)));
+    let native = NativeDevice::new(identity, points, durable);
+    let native = if alone { native.keeping(KEPT_FRAMES) } else { native };
+    let native = Arc::new(Mutex::new(native));
     natives.insert(ix, Arc::clone(&native));
     Ok(Some(native))
 }

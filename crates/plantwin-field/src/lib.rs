@@ -11,6 +11,7 @@
 mod device;
 mod error;
 mod hosts;
+mod kept;
 mod key_file;
 mod native;
 mod pace;
@@ -22,5 +23,5 @@ mod tests;
 pub use error::FieldError;
 pub use hosts::{Field, FieldRequest, Identities, Report};
 pub use key_file::{KEY_FILE, KeyFile};
-pub use native::{NativeDevice, Said};
+pub use native::{Envelope, NativeDevice, Said};
 pub use pace::{StepStats, StepStatsSnapshot};

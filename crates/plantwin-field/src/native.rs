@@ -2,8 +2,9 @@
 //!
 //! The device's side of the protocol, whatever carries it: bytes that a gateway sends go in, bytes
 //! to send back come out. It serves a simulated device and one that runs by itself alike, and any
-//! program of a device's maker. Absent: the wire (a [`plantwin_adapter::Protocol`]), keeping keys,
-//! the device's own doings (whoever owns this hands over a function for writes).
+//! program of a device's maker. One whose values all count can keep them until the gateway has them
+//! on record ([`NativeDevice::keeping`]). Absent: the wire (a [`plantwin_adapter::Protocol`]),
+//! keeping keys, the device's own doings (whoever owns this hands over a function for writes).
 //!
 //! ```
 //! # use std::{sync::Arc, time::Duration};
@@ -83,7 +84,7 @@
 
 use std::sync::Arc;
 
-use plantwin_adapter::Measurement;
+use plantwin_adapter::{Measurement, Sample, print};
 use plantwin_authority::{
     AuthError,
     native::{self, NativeAnswer, NativeFrame, NativeRequest, NativeSample, SAMPLES_LIMIT},
@@ -92,12 +93,27 @@ use plantwin_authority::{
 use plantwin_model::{PointIx, PointSpec, Timestamp};
 use plantwin_seal::{Lane, OriginValue, origin_digest};
 
+use crate::kept::Kept;
+
+/// Most envelopes that one measurement sets off: what a device has kept goes out at this rate.
+const BURST: usize = 256;
+
 /// One device with its keys.
 pub struct NativeDevice {
     agent: Agent,
     points: Arc<[PointSpec]>,
     layout: [u8; 8],
     lane: Lane,
+    kept: Option<Kept>,
+}
+
+/// Bytes that are to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Envelope {
+    /// Number of the frame within, of a device that keeps its frames.
+    pub sequence: Option<u64>,
+    /// As they go over the wire.
+    pub bytes: Vec<u8>,
 }
 
 /// What a device has to say to a question, and what happened to it thereby.
@@ -118,7 +134,21 @@ impl NativeDevice {
     pub fn new(identity: DeviceIdentity, points: Arc<[PointSpec]>, durable: bool) -> Self {
         let layout = native::layout(&points);
         let lane = if durable { Lane::Durable } else { Lane::Latest };
-        Self { agent: Agent::new(identity), points, layout, lane }
+        Self { agent: Agent::new(identity), points, layout, lane, kept: None }
+    }
+
+    /// Keeps up to so many frames until the gateway has them on record: then nothing is lost that
+    /// was measured without a session, or sealed in one that a gateway does not know any more
+    /// because it was started anew. Of a device that is not durable nothing is kept.
+    #[must_use]
+    pub fn keeping(mut self, frames: usize) -> Self {
+        self.kept = (self.lane == Lane::Durable).then(|| Kept::new(frames));
+        self
+    }
+
+    /// Frames that it had to let go unsent because more came than it may keep.
+    pub fn let_go(&self) -> u64 {
+        self.kept.as_ref().map_or(0, Kept::let_go)
     }
 
     /// Its end of the protocol.
@@ -143,11 +173,36 @@ impl NativeDevice {
         now: Timestamp,
         write: impl FnOnce(&[(PointIx, f64)]) -> Result<(), String>,
     ) -> Result<Said, AuthError> {
+        self.on_exchange_over(0, request, now, write)
+    }
+
+    /// The same, of a device that is reached over several ways: over which one.
+    pub fn on_exchange_over(
+        &mut self,
+        way: u16,
+        request: &[u8],
+        now: Timestamp,
+        write: impl FnOnce(&[(PointIx, f64)]) -> Result<(), String>,
+    ) -> Result<Said, AuthError> {
         match self.agent.on_exchange(request, now) {
-            Answer::Send { bytes, event } => Ok(Said { bytes, event }),
+            Answer::Send { bytes, event } => {
+                if let (Some(kept), Some(AgentEvent::SessionUp { continued, .. })) =
+                    (&mut self.kept, &event)
+                {
+                    kept.session_up(way, *continued, now);
+                }
+                Ok(Said { bytes, event })
+            }
             Answer::Request { payload, ticket } => {
-                let writes = self.asked(&payload, &ticket);
-                let answer = match writes.and_then(|writes| write(&writes)) {
+                let done = match self.asked(&payload, &ticket) {
+                    Ok(Asked::Write(writes)) => write(&writes),
+                    Ok(Asked::Note { after, again }) => {
+                        self.received(way, after, again);
+                        Ok(())
+                    }
+                    Err(reason) => Err(reason),
+                };
+                let answer = match done {
                     Ok(()) => NativeAnswer::Done,
                     Err(reason) => NativeAnswer::Refused(reason),
                 };
@@ -157,8 +212,15 @@ impl NativeDevice {
         }
     }
 
-    /// What is to be written, if that may be carried out now.
-    fn asked(&self, payload: &[u8], ticket: &Ticket) -> Result<Vec<(PointIx, f64)>, String> {
+    fn received(&mut self, way: u16, after: Option<(u64, u32)>, again: bool) {
+        let points = &self.points;
+        if let Some(kept) = &mut self.kept {
+            kept.received(way, after, again, |frame| print(&said(points, frame)));
+        }
+    }
+
+    /// What is to be done, if it may be now.
+    fn asked(&self, payload: &[u8], ticket: &Ticket) -> Result<Asked, String> {
         let refuse = |why: &str| Err(why.to_owned());
         let Some(request) = native::from_bytes(payload) else {
             return refuse("no request that is known here");
@@ -166,8 +228,10 @@ impl NativeDevice {
         if ticket.is_overtaken() {
             return refuse("a later request came before it");
         }
-        let (NativeRequest::Write { layout, .. } | NativeRequest::MakeSafe { layout, .. }) =
-            &request;
+        let layout = match &request {
+            NativeRequest::Write { layout, .. } | NativeRequest::MakeSafe { layout, .. } => layout,
+            NativeRequest::Received { .. } => &self.layout,
+        };
         if *layout != self.layout {
             return refuse("the plant's twin type has other points or units than this device");
         }
@@ -178,13 +242,14 @@ impl NativeDevice {
             NativeRequest::Write { .. } if !ticket.allows_commands() => {
                 refuse("the session's token is over, and good for reading alone")
             }
-            NativeRequest::Write { writes, .. } => Ok(writes),
+            NativeRequest::Write { writes, .. } => Ok(Asked::Write(writes)),
             // Neither the token's end nor its own age keeps this one back, so that nothing but what
             // the device itself declares may come in by it.
             NativeRequest::MakeSafe { writes, .. } => match self.unsafe_one(&writes) {
                 Some(why) => Err(why),
-                None => Ok(writes),
+                None => Ok(Asked::Write(writes)),
             },
+            NativeRequest::Received { after, again } => Ok(Asked::Note { after, again }),
         }
     }
 
@@ -217,13 +282,49 @@ impl NativeDevice {
         self.seal_frame(&self.frame(measured), now)
     }
 
+    /// What is to be sent over this way now that this was measured, in order: the envelope of it; of
+    /// a device that keeps its frames, those before it that are still to be sent as well, or nothing
+    /// while the gateway is about to say what it has. Without a session it is [`Self::WAITING`].
+    pub fn report(&mut self, measured: &Measurement, way: u16, now: Timestamp) -> Vec<Envelope> {
+        let waiting = || Envelope { sequence: None, bytes: Self::WAITING.to_vec() };
+        let Some(kept) = &mut self.kept else {
+            let sealed = self.seal(measured, now);
+            return vec![
+                sealed.map_or_else(|_| waiting(), |bytes| Envelope { sequence: None, bytes }),
+            ];
+        };
+        kept.add(measured);
+        let mut envelopes = Vec::new();
+        while let Some(frame) = self.kept.as_ref().and_then(|k| k.next(way, measured.sequence, now))
+        {
+            let (sequence, frame) = (frame.sequence, self.frame(frame));
+            let Ok(bytes) = self.seal_frame(&frame, now) else {
+                envelopes.push(waiting());
+                break;
+            };
+            envelopes.push(Envelope { sequence: Some(sequence), bytes });
+            let leads = self.kept.as_mut().is_some_and(|kept| kept.sent(way, sequence));
+            if !leads || envelopes.len() >= BURST {
+                break;
+            }
+        }
+        envelopes
+    }
+
+    /// An envelope that [`Self::report`] gave could not be sent over this way, nor those after it.
+    pub fn failed(&mut self, way: u16, envelope: &Envelope) {
+        if let (Some(kept), Some(sequence)) = (&mut self.kept, envelope.sequence) {
+            kept.failed(way, sequence);
+        }
+    }
+
     /// What the device says of a measurement, with a digest of its own over each value.
     pub fn frame(&self, measured: &Measurement) -> NativeFrame {
         let key = self.agent.origin_key();
         let device = self.agent.device().as_str();
-        let sample = |s: &plantwin_adapter::Sample| {
+        let sample = |s: &Sample| {
             let spec = self.points.get(s.point.index())?;
-            let source_time = s.source_time.unwrap_or(measured.time);
+            let source_time = s.source_time?;
             let unit = spec.unit.to_string();
             let value = OriginValue {
                 device,
@@ -242,7 +343,7 @@ impl NativeDevice {
                 origin: key.map(|key| origin_digest(key, &value)),
             })
         };
-        let samples = measured.samples.iter().take(SAMPLES_LIMIT).filter_map(sample).collect();
+        let samples = said(&self.points, measured).iter().filter_map(sample).collect();
         NativeFrame { layout: self.layout, sequence: measured.sequence, samples }
     }
 
@@ -257,4 +358,19 @@ impl NativeDevice {
     ) -> Result<Vec<u8>, AuthError> {
         self.agent.seal_telemetry(self.lane, &native::to_bytes(frame), now)
     }
+}
+
+/// What a gateway asks of a device.
+enum Asked {
+    /// To write these points.
+    Write(Vec<(PointIx, f64)>),
+    /// To note what was received.
+    Note { after: Option<(u64, u32)>, again: bool },
+}
+
+/// The values that a device tells, each with its time.
+fn said(points: &[PointSpec], measured: &Measurement) -> Vec<Sample> {
+    let known =
+        measured.samples.iter().take(SAMPLES_LIMIT).filter(|s| s.point.index() < points.len());
+    known.map(|s| Sample { source_time: s.source_time.or(Some(measured.time)), ..*s }).collect()
 }

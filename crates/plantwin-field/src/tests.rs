@@ -1,6 +1,7 @@
 //! The field without sockets: pace, scenario, sensors and setpoints.
 
 mod alone;
+mod kept;
 mod safe;
 
 use std::{

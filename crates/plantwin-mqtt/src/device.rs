@@ -173,7 +173,9 @@ impl Outlet for MqttOutlet {
                 let why = format!("an envelope has {bytes} bytes, more than {SEALED_LIMIT}");
                 return Err(LinkError::Refused(why));
             }
-            let Some(publisher) = self.current.borrow().clone() else { return Ok(()) };
+            let Some(publisher) = self.current.borrow().clone() else {
+                return Err(LinkError::Closed("it is not connected to the broker".to_owned()));
+            };
             self.report(publisher, Messages::from_iter([(topic, envelope.to_vec())])).await
         })
     }

@@ -444,6 +444,10 @@ impl LinePort for OrderPort {
     fn let_go(&self, receipts: &[u64]) {
         self.confirmed.let_go(receipts);
     }
+
+    fn tell_taken(&self, taken: Option<plantwin_twin::Taken>) {
+        let _ = self.orders.try_send(LineOrder::TellTaken(taken));
+    }
 }
 
 /// Tells the station of the guardian's doings.

@@ -80,8 +80,8 @@ pub enum StoreError {
         /// Length of what is too long.
         bytes: usize,
     },
-    /// The data base gives no sign of progress while it is opened. It was left as it is: that says
-    /// nothing of damage.
+    /// The data base gives no sign of progress while it is opened, and nor does its disk. It was
+    /// left as it is: that says nothing of damage.
     #[error(
         "open the data base {path}: no progress for {waited:?}, after {records} records; it was \
          left in place. See that its disk answers, and start again; if it never opens, make the \

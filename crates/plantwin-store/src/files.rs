@@ -73,11 +73,20 @@ fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// What lies in `path`, and one folder below.
+pub(crate) fn below(path: &Path) -> Vec<PathBuf> {
+    let of = |path: &Path| {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut all = of(path);
+    all.extend(all.iter().flat_map(|path| of(path)).collect::<Vec<_>>());
+    all
+}
+
 /// How many bytes the files in `path` have, and those one folder below.
 pub(crate) fn bytes(path: &Path) -> u64 {
-    let of = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
-    let inside = of(path).flat_map(|entry| of(&entry.path()).collect::<Vec<_>>());
-    of(path).chain(inside).filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum()
+    below(path).iter().filter_map(|path| path.metadata().ok()).map(|about| about.len()).sum()
 }
 
 /// Removes a file.
@@ -89,7 +98,8 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
+/// Makes the names in a folder safe.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

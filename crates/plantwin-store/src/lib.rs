@@ -24,10 +24,12 @@
 //! trusted: [`Store::mend`] opens the trees anew in place, [`Spool::reopen`] follows.
 //!
 //! **Time.** Opening reads and verifies everything, some seconds for a million records. However long
-//! it takes, as long as it goes on it is waited for; one that hangs is an error and no damage.
+//! it takes, as long as it goes on it is waited for. One that hangs while its disk answers is left in
+//! place and built anew beside it; if the disk hangs as well, that is an error.
 //!
-//! A directory: `lock`, `key`, `marks`, `state/` (sled), `log/` (segments), what was set aside, and
-//! `rebuild`, if an operator asks for the trees to be built anew.
+//! A directory: `lock`, `key`, `marks`, `state/` (sled), `log/` (segments), what was set aside,
+//! `state.next/` until the data base that hangs is free, and `rebuild`, if an operator asks for the
+//! trees to be built anew.
 //!
 //! Absent so far: changing the data key, transactions over several trees. This is the only crate
 //! that names `sled`.
@@ -58,6 +60,7 @@ compile_error!("plantwin-store survives a damaged store by catching panics: buil
 
 mod aside;
 pub mod audit;
+mod beside;
 mod disk;
 mod error;
 mod files;

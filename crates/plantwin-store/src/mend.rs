@@ -58,7 +58,8 @@ impl SledStore {
     }
 }
 
-fn try_room(dir: &Path) -> Result<(), StoreError> {
+/// Writes a little and removes it again.
+pub(crate) fn try_room(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join(ROOM);
     let written = File::create(&path)
         .and_then(|mut file| file.write_all(&vec![0; ROOM_BYTES]).and_then(|()| file.sync_all()));

@@ -2,8 +2,8 @@
 //!
 //! Memory holds where each record was found ([`crate::salvage`]), some 150 bytes for one, and the
 //! names; the records themselves are written batch by batch. While that goes on a file names what was
-//! set aside: a process that is killed meanwhile leaves it, and the next one begins from the whole
-//! again ([`take_back`]), not from the half. Absent: finding the damage out.
+//! set aside and what is built: a process that is killed meanwhile leaves it, and the next one begins
+//! from the whole again ([`take_back`]), not from the half. Absent: finding the damage out.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,7 +13,9 @@ use std::{
 };
 
 use crate::{
-    Finding, OpenReport, StoreError, aside, files,
+    Finding, OpenReport, StoreError, aside,
+    beside::NEXT,
+    files,
     head::{HEAD_KEY, Head},
     key::Keys,
     names::{self, Names},
@@ -22,7 +24,7 @@ use crate::{
     state::{Opener, STATE, open_checked},
 };
 
-/// Beside the data base while it is built anew: the name of the one that was set aside.
+/// Beside the data base while it is built anew: the names of the old one and of the new one.
 const REBUILDING: &str = "rebuilding";
 /// In what was set aside: the main file as it was before sled touched it.
 const AS_FOUND: &str = "db.as-found";
@@ -53,19 +55,17 @@ pub(crate) fn contents(db: &sled::Db, keys: &Keys, trees: &BTreeMap<String, Head
 
 type Rebuilt = (sled::Db, BTreeMap<String, Head>, BTreeMap<String, Names>, BTreeMap<String, u64>);
 
-/// Sets the data base aside and builds a new one from what can be found in it.
+/// Builds a new data base in `path` from what can be found in the one in `old`, of which `image` is
+/// the main file as it was before sled touched it.
 pub(crate) fn rebuild(
     opener: Opener,
-    dir: &Path,
+    (old, path): (&Path, &Path),
     keys: &Keys,
     promised: &BTreeMap<String, Head>,
     (image, certain): (Option<Vec<u8>>, Certain),
     report: &mut OpenReport,
 ) -> Result<Rebuilt, StoreError> {
-    let path = &dir.join(STATE);
-    let aside = set_aside(dir, path, image.as_deref())?;
-    let mut salvage = Salvage::gather(&keys.record, aside.as_deref().unwrap_or(path), image);
-    report.set_aside.extend(aside);
+    let mut salvage = Salvage::gather(&keys.record, old, image);
     for (name, (head, live)) in &certain {
         if let Some(found) = salvage.trees.get_mut(name) {
             // Up to that head everything is known; what else was found of that time was deleted.
@@ -157,23 +157,19 @@ fn write_anew(
     Ok(names)
 }
 
-/// Moves the data base out of the way; nothing to move is no error.
-fn set_aside(dir: &Path, path: &Path, image: Option<&[u8]>) -> Result<Option<PathBuf>, StoreError> {
+/// Moves the data base in `path` out of the way and says where it lies now. If there is nothing to
+/// move, that is no error.
+pub(crate) fn set_aside(
+    dir: &Path,
+    path: &Path,
+    image: Option<&[u8]>,
+) -> Result<PathBuf, StoreError> {
     if !path.exists() {
-        return Ok(None);
+        return Ok(path.to_owned());
     }
     let aside = aside::free(dir, STATE)?;
-    let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let begin = || {
-        let mut marker = fs::File::create(dir.join(REBUILDING))?;
-        // The end of the line shows that the name is whole: -1 may be the beginning of -12.
-        marker.write_all(format!("{name}\n").as_bytes())?;
-        marker.sync_all()?;
-        // It is there before anything moves.
-        fs::File::open(dir)?.sync_all()?;
-        fs::rename(path, &aside)
-    };
-    begin().map_err(|source| StoreError::File {
+    begin(dir, &aside, path)?;
+    fs::rename(path, &aside).map_err(|source| StoreError::File {
         action: "set aside the damaged data base",
         path: path.to_owned(),
         source,
@@ -184,37 +180,58 @@ fn set_aside(dir: &Path, path: &Path, image: Option<&[u8]>) -> Result<Option<Pat
         let part = aside.join("db.part");
         let _ = fs::write(&part, image).and_then(|()| fs::rename(&part, aside.join(AS_FOUND)));
     }
-    Ok(Some(aside))
+    Ok(aside)
 }
 
-/// A rebuilding that was cut short has not happened: what was set aside comes back.
+/// From now on what lies in `new` is the half of what `old` has, before anything is moved or made.
+pub(crate) fn begin(dir: &Path, old: &Path, new: &Path) -> Result<(), StoreError> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // The end of the line shows that the names are whole: -1 may be the beginning of -12.
+    let line = format!("{} {}\n", name(old), name(new));
+    let path = dir.join(REBUILDING);
+    let begun = fs::File::create(&path)
+        .and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| files::sync_dir(dir));
+    begun.map_err(|source| StoreError::File { action: "begin a rebuilding with", path, source })
+}
+
+/// What the file says that lies there while a data base is built anew: old and new. Less than a
+/// whole line was written before anything moved.
+fn begun(dir: &Path, text: &str) -> Option<(PathBuf, PathBuf)> {
+    let (old, new) = text.strip_suffix('\n')?.split_once(' ')?;
+    let known =
+        aside::is_one(old, STATE) && [STATE, NEXT].contains(&new) || (old, new) == (STATE, NEXT);
+    known.then(|| (dir.join(old), dir.join(new))).filter(|(old, _)| old.exists())
+}
+
+/// A rebuilding that was cut short has not happened: its half goes, what was set aside comes back.
 pub(crate) fn take_back(dir: &Path) -> Result<(), StoreError> {
-    let (path, marker) = (dir.join(STATE), dir.join(REBUILDING));
+    let marker = dir.join(REBUILDING);
     let work = || {
         let text = match fs::read_to_string(&marker) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e),
         };
-        // Less than a whole name was written before anything moved.
-        let name = text.strip_suffix('\n').filter(|name| aside::is_one(name, STATE));
-        let aside = name.map(|name| dir.join(name)).filter(|aside| aside.exists());
-        if let Some(aside) = aside {
-            if path.exists() {
-                fs::remove_dir_all(&path)?;
+        if let Some((old, new)) = begun(dir, &text) {
+            if new.exists() {
+                fs::remove_dir_all(&new)?;
             }
-            let found = aside.join(AS_FOUND);
-            if found.exists() {
-                fs::rename(found, aside.join("db"))?;
+            // One that hangs was not moved.
+            if old != dir.join(STATE) {
+                let found = old.join(AS_FOUND);
+                if found.exists() {
+                    fs::rename(found, old.join("db"))?;
+                }
+                fs::rename(&old, &new)?;
             }
-            fs::rename(&aside, &path)?;
-            fs::File::open(dir)?.sync_all()?;
+            files::sync_dir(dir)?;
         }
         fs::remove_file(&marker)
     };
     work().map_err(|source| StoreError::File {
         action: "take back what was set aside for",
-        path: path.clone(),
+        path: dir.join(STATE),
         source,
     })
 }

@@ -3,9 +3,9 @@
 //!
 //! sled 0.34 panics on most damage, and on some it opens with the newest records missing and says
 //! nothing (its issues #1509 and #1533). A helper thread does the opening and the reading, so that
-//! a panic or a hang ends that thread and no more. A hang says nothing of damage: a disk may be
-//! slow, and what hangs still has the files open. It is an error that changes nothing, and whoever
-//! knows better asks for the rebuilding with the file `rebuild`. Absent: writing.
+//! a panic or a hang ends that thread and no more. What hangs while the disk answers is built anew
+//! beside ([`crate::beside`]); if the disk hangs as well, it is an error that changes nothing, and
+//! whoever knows better asks for the rebuilding with the file `rebuild`. Absent: writing.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +18,7 @@ use std::{
 
 use crate::{
     Finding, OpenReport, StoreError,
+    beside::{self, NEXT},
     files::{self, SledFiles},
     head::{HEAD_KEY, Head},
     helper::{Helped, Patience, Progress, help},
@@ -45,16 +46,24 @@ const STEP_PATIENCE: Duration = Duration::from_mins(1);
 const OPEN_PATIENCE: Duration = Duration::from_mins(1);
 const OPEN_PATIENCE_PER_GIB: Duration = Duration::from_mins(6);
 
-/// Who opens sled, and for how long it may be silent.
+/// Who opens sled, for how long it may be silent, and what is asked then.
 #[derive(Clone, Copy)]
 pub(crate) struct Opener {
     pub(crate) open: fn(&Path) -> sled::Result<sled::Db>,
     /// By the bytes of its files.
     pub(crate) patience: fn(u64) -> Patience,
+    /// Whether the disk goes on, by the store's directory and the data base's.
+    pub(crate) disk_answers: fn(&Path, &Path) -> bool,
 }
 
 /// sled itself.
-pub(crate) const SLED: Opener = Opener { open: |path| sled_config(path).open(), patience };
+pub(crate) const SLED: Opener = Opener {
+    open: |path| sled_config(path).open(),
+    patience,
+    disk_answers: |dir, path| beside::disk_answers(dir, path, STEPS),
+};
+/// For what reports its steps from the first on.
+const STEPS: Patience = Patience { first: STEP_PATIENCE, step: STEP_PATIENCE };
 
 fn patience(bytes: u64) -> Patience {
     let gib = (bytes >> 20) as f64 / 1024.0;
@@ -90,8 +99,9 @@ pub(crate) fn open_by(
     promised: Option<&BTreeMap<String, Head>>,
     report: &mut OpenReport,
 ) -> Result<Opened, StoreError> {
-    let (path, asked) = (dir.join(STATE), dir.join(REBUILD));
+    let asked = dir.join(REBUILD);
     rebuild::take_back(dir)?;
+    let mut path = beside::settle(dir, report)?;
     let main = path.join("db");
     let _ = remove_snapshots(&path, true);
     let small = fs::metadata(&main).is_ok_and(|about| about.len() <= IMAGE_BYTES);
@@ -127,22 +137,34 @@ pub(crate) fn open_by(
         Err(Trouble::Io(source)) => {
             return Err(StoreError::File { action: "open the data base", path, source });
         }
-        Err(Trouble::Hangs(waited, records)) => {
-            return Err(StoreError::Hangs { path, waited, records, rebuild: asked });
-        }
-        Err(Trouble::Damage(reason)) => {
+        Err(trouble) => {
             let mut told = report.clone();
-            told.findings.push(Finding::StateDamaged { reason });
-            let rebuilt =
-                rebuild::rebuild(opener, dir, keys, promised, (image, certain), &mut told);
-            if rebuilt.is_err()
-                && let Some(aside) = told.set_aside.iter().find(|p| !report.set_aside.contains(p))
-            {
-                // Most likely there is no room: the next opening shall find what this one found.
-                let _ = fs::remove_dir_all(&path);
-                if fs::rename(aside, &path).is_ok() {
-                    let _ = rebuild::over(dir);
+            let old = match trouble {
+                Trouble::Hangs(waited, records)
+                    if path != dir.join(STATE) || !(opener.disk_answers)(dir, &path) =>
+                {
+                    return Err(StoreError::Hangs { path, waited, records, rebuild: asked });
                 }
+                Trouble::Hangs(waited, records) => {
+                    let reason = hang(&path, waited, records);
+                    told.findings.push(Finding::StateDamaged { reason });
+                    let next = dir.join(NEXT);
+                    rebuild::begin(dir, &path, &next)?;
+                    std::mem::replace(&mut path, next)
+                }
+                trouble => {
+                    told.findings.push(Finding::StateDamaged { reason: trouble.to_string() });
+                    rebuild::set_aside(dir, &path, image.as_deref())?
+                }
+            };
+            if old != path {
+                told.set_aside.push(old.clone());
+            }
+            let of = (old.as_path(), path.as_path());
+            let rebuilt = rebuild::rebuild(opener, of, keys, promised, (image, certain), &mut told);
+            if rebuilt.is_err() {
+                // Most likely there is no room: the next opening shall find what this one found.
+                let _ = rebuild::take_back(dir);
             }
             *report = told;
             rebuilt?
@@ -156,6 +178,16 @@ pub(crate) fn open_by(
         files::remove(&asked)?;
     }
     Ok(Opened { db, files, trees, names, lost })
+}
+
+/// Why a data base is built anew that hangs though its disk answers.
+fn hang(path: &Path, waited: Duration, records: u64) -> String {
+    format!(
+        "it hangs: no progress for {waited:?} after {records} records, while its disk answers; it \
+         was left in {}, where a thread goes on with it until plantwin is started again, and the \
+         next start sets it aside",
+        path.display()
+    )
 }
 
 /// Removes sled's snapshots of its page table, which hold nothing that its log does not: all of
@@ -253,8 +285,7 @@ fn open_once(opener: Opener, path: &Path, keys: &Keys) -> Result<Checked, Troubl
 /// is read next. One that hangs keeps sled's own lock, so that it cannot be opened anew.
 pub(crate) fn close(db: sled::Db) -> Result<(), StoreError> {
     const ACTION: &str = "close the data base";
-    let patience = Patience { first: STEP_PATIENCE, step: STEP_PATIENCE };
-    match help(patience, move |_| drop(db)) {
+    match help(STEPS, move |_| drop(db)) {
         Ok(Helped::Done(()) | Helped::Panicked(_)) => Ok(()),
         Ok(Helped::Hangs(..)) => {
             Err(StoreError::Backend { action: ACTION, reason: "it hangs".to_owned() })

@@ -170,6 +170,11 @@ impl Twin {
                         line.let_go(&receipts);
                     }
                 }
+                Effect::TellTaken(taken) => {
+                    if let Some(line) = &self.init.line {
+                        line.tell_taken(taken);
+                    }
+                }
                 Effect::Write { key, writes } => self.write(key, &writes, now),
             }
         }

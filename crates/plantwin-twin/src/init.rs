@@ -7,7 +7,9 @@ use std::{cell::RefCell, sync::Arc};
 use plantwin_model::{AlarmView, Clock, DeviceIx, PointIx, Timestamp};
 use plantwin_seal::{Opener, SealError, Sealed, Sealer, Secret};
 
-use crate::{FlowOutlet, Inbox, Mailbox, Recorded, SetAside, TwinEvent, TwinMail, TwinPlan, Vital};
+use crate::{
+    FlowOutlet, Inbox, Mailbox, Recorded, SetAside, Taken, TwinEvent, TwinMail, TwinPlan, Vital,
+};
 
 thread_local! {
     /// Where letters are opened: one buffer for all twins of a thread. A panic while a letter is
@@ -24,6 +26,9 @@ pub trait LinePort: Send {
     fn confine(&self, safe: Option<Vec<(PointIx, f64)>>);
     /// The values with these receipts were not kept: nobody will confirm them. Never refused.
     fn let_go(&self, receipts: &[u64]);
+    /// Tells the device up to where its frames were received; it hears of it with its next session
+    /// if the line is too busy.
+    fn tell_taken(&self, taken: Option<Taken>);
 }
 
 /// Rehearses crashes, for simulations and storms of panics.

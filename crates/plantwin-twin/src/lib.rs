@@ -97,5 +97,5 @@ pub use mail::{
 };
 pub use plan::{FlowGate, FlowOutlet, TwinPlan};
 pub use post::{Inbox, LaneLimits, Letters, Mail, Mailbox, PATIENCE, PostError, mailbox};
-pub use session::{Reading, Recorded, Refused, Session};
+pub use session::{Reading, Recorded, Refused, Session, Taken};
 pub use state::{Effect, Effects, TwinCore, Vital};

@@ -74,6 +74,16 @@ pub(crate) enum Admission {
     Unauthenticated,
 }
 
+/// Up to where a device's frames were received without a gap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// The device's number of the last of them.
+    pub sequence: u64,
+    /// What it said ([`plantwin_adapter::print`]): a device that counts anew had other frames of
+    /// that number.
+    pub print: u32,
+}
+
 /// Whether a value is one of the past, which its link had from a store and not from the device (a
 /// message that an MQTT broker retained): it says nothing of the device now.
 pub(crate) const fn is_past(quality: Quality) -> bool {
@@ -182,6 +192,11 @@ impl Session {
         self.memory.recorded()
     }
 
+    /// Up to where the device's frames were received, for the device to know.
+    pub(crate) fn taken(&self) -> Option<Taken> {
+        self.memory.taken()
+    }
+
     /// Takes up what an earlier run of the process had received.
     pub(crate) fn restore(&mut self, recorded: Recorded, now: Timestamp) {
         self.memory.restore(recorded, now);
@@ -193,6 +208,12 @@ impl Session {
         if !self.is_open(now) {
             return Admission::Unauthenticated;
         }
+        self.memory.admit(frame, outdated)
+    }
+
+    /// Judges a frame that is heard, and not believed: it is remembered like any other, so that it
+    /// is neither missing nor new when the device is believed again.
+    pub(crate) fn note(&mut self, frame: &Frame, outdated: bool) -> Admission {
         self.memory.admit(frame, outdated)
     }
 

@@ -155,6 +155,7 @@ impl LinePort for Fuse {
     }
     fn confine(&self, _: Option<Vec<(PointIx, f64)>>) {}
     fn let_go(&self, _: &[u64]) {}
+    fn tell_taken(&self, _: Option<crate::Taken>) {}
 }
 
 struct Bench {

@@ -6,6 +6,9 @@
 
 mod away;
 mod evidence;
+mod kept;
+mod marked;
+mod north;
 mod origin;
 mod policy;
 mod puppet;

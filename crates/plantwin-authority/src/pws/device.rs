@@ -45,6 +45,9 @@ pub enum AgentEvent {
     SessionUp {
         /// The gateway.
         gateway: String,
+        /// It still opens what was sealed in the session before; otherwise it never had that one, or
+        /// was started anew.
+        continued: bool,
     },
     /// It has a new token.
     TokenTaken {
@@ -453,14 +456,16 @@ impl Agent {
         let expires = self.grant.as_ref().map_or(now, |held| held.claims.expires);
         let link = Link { session, started: now, expires, asked: None };
         // A gateway that does not know the old session has been restarted.
+        let mut continued = true;
         if self.current.as_ref().is_some_and(|old| old.number() == held && !old.is_over(now)) {
             self.fresh = Some(link);
         } else if self.fresh.as_ref().is_some_and(|old| old.number() == held && !old.is_over(now)) {
             self.current = self.fresh.replace(link);
         } else {
             (self.current, self.fresh) = (Some(link), None);
+            continued = false;
         }
-        let event = AgentEvent::SessionUp { gateway };
+        let event = AgentEvent::SessionUp { gateway, continued };
         Ok((Message::Proof { nonce: *nonce, envelope }, Some(event)))
     }
 

@@ -6,7 +6,8 @@
 //! checks all that, so that a revocation is effective at once.
 //!
 //! **Renewal without a gap**: a new session takes over the old one ([`GatewaySession::replaces`]),
-//! whose telemetry still opens for [`OVERLAP`]; the header of an envelope names its session. What
+//! whose telemetry still opens until that one's own end, and for [`OVERLAP`] at least: a broker
+//! delivers later what was sealed in time. The header of an envelope names its session. What
 //! was asked in the old one and is not answered yet still holds it, so it is shared, not handed over.
 //! Absent: which commands are allowed (the policy decides), queues, audit.
 
@@ -32,7 +33,7 @@ pub const RENEW_AFTER: Duration = Duration::from_mins(10);
 pub const SESSION_LIFE: Duration = Duration::from_mins(15);
 /// How long an expired token is honoured while the authority cannot be reached.
 pub const GRACE: Duration = Duration::from_hours(1);
-/// How long telemetry of a session that was replaced still opens.
+/// How long telemetry of a session that was replaced still opens at least.
 pub const OVERLAP: Duration = Duration::from_secs(30);
 /// A session is renewed this long before its token expires.
 const TOKEN_MARGIN: Duration = Duration::from_mins(1);
@@ -107,6 +108,15 @@ impl Drop for Entered {
     }
 }
 
+/// A session that another took over from.
+struct Replaced {
+    session: Arc<Mutex<GatewaySession>>,
+    /// From when on nothing may be asked in it any more.
+    quiet: Timestamp,
+    /// From when on nothing opens any more.
+    until: Timestamp,
+}
+
 /// A session with a device that proved who it is.
 pub struct GatewaySession {
     claims: TokenClaims,
@@ -116,7 +126,7 @@ pub struct GatewaySession {
     sealer: Option<Sealer>,
     opener: Opener,
     revoked: Revoked,
-    previous: Option<(Arc<Mutex<GatewaySession>>, Timestamp)>,
+    previous: Option<Replaced>,
     /// The newest request for safety's sake.
     last_word: Option<u64>,
     entered: Entered,
@@ -201,13 +211,23 @@ impl GatewaySession {
 
     /// The same, whatever became of the device's key.
     fn check_time(&mut self, now: Timestamp) -> Result<(), AuthError> {
-        if self.previous.as_ref().is_some_and(|(_, until)| now >= *until) {
-            self.previous = None;
-        }
+        self.forget(now);
         if now >= self.expires() {
             return Err(AuthError::SessionOver);
         }
         Ok(())
+    }
+
+    /// Lets go of what the sessions before this one are not good for any more.
+    fn forget(&mut self, now: Timestamp) {
+        self.previous.take_if(|before| now >= before.until);
+        if let Some(before) = &self.previous {
+            let mut old = lock(&before.session);
+            old.forget(now);
+            if now >= before.quiet {
+                old.ask_no_more();
+            }
+        }
     }
 
     /// Takes over from `old`, the session before it with the same device.
@@ -220,8 +240,10 @@ impl GatewaySession {
             return Err(AuthError::WrongDevice(before.claims.device.clone()));
         }
         // What opens by the one before still does for the rest of its time: links may break often.
-        before.previous.take_if(|(_, until)| now >= *until);
-        self.previous = Some((Arc::clone(old), now.plus(OVERLAP)));
+        before.forget(now);
+        let quiet = now.plus(OVERLAP);
+        let until = before.expires().max(quiet);
+        self.previous = Some(Replaced { session: Arc::clone(old), quiet, until });
         Ok(())
     }
 
@@ -229,8 +251,8 @@ impl GatewaySession {
     /// the device says still opens until the session's end.
     pub fn ask_no_more(&mut self) {
         self.sealer = None;
-        if let Some((old, _)) = &self.previous {
-            lock(old).ask_no_more();
+        if let Some(before) = &self.previous {
+            lock(&before.session).ask_no_more();
         }
     }
 
@@ -307,7 +329,8 @@ impl GatewaySession {
         envelope: &[u8],
         now: Timestamp,
     ) -> Result<Telemetry, AuthError> {
-        self.open(envelope, now, Self::check)
+        self.check(now)?;
+        self.open(envelope, true, now)
     }
 
     /// The same of a device that is not believed any more, also of one whose key was revoked: for
@@ -320,21 +343,27 @@ impl GatewaySession {
         envelope: &[u8],
         now: Timestamp,
     ) -> Result<Telemetry, AuthError> {
-        self.open(envelope, now, Self::check_time)
+        self.check_time(now)?;
+        self.open(envelope, false, now)
     }
 
+    /// Opens with the keys that the envelope names: this session's, or those of one before it,
+    /// whose time was settled when it was replaced.
     fn open(
         &mut self,
         envelope: &[u8],
+        believed: bool,
         now: Timestamp,
-        check: fn(&mut Self, Timestamp) -> Result<(), AuthError>,
     ) -> Result<Telemetry, AuthError> {
-        check(self, now)?;
         let sealed = Sealed::<[u8]>::from_bytes(envelope.to_vec())?;
         let header = *sealed.header();
         if header.session != self.number() {
-            let (old, _) = self.previous.as_ref().ok_or(SealError::Session)?;
-            return lock(old).open(envelope, now, check);
+            self.forget(now);
+            let before = self.previous.as_ref().ok_or(SealError::Session)?;
+            return lock(&before.session).open(envelope, believed, now);
+        }
+        if believed && self.revoked.contains(&self.claims.cnf) {
+            return Err(AuthError::Revoked);
         }
         let payload = self.opener.open_bytes(TELEMETRY, sealed, now)?;
         Ok(Telemetry { lane: header.lane, sequence: header.sequence, payload })

@@ -223,7 +223,7 @@ async fn a_grant_that_came_by_hand_makes_a_session_without_asking_for_a_token() 
     let first = tokio::time::timeout(patience, told.recv()).await.unwrap().unwrap();
     assert!(matches!(first, AgentEvent::TokenTaken { .. }), "{first:?}");
     let second = tokio::time::timeout(patience, told.recv()).await.unwrap().unwrap();
-    assert!(matches!(second, AgentEvent::SessionUp { gateway } if gateway == "hall"));
+    assert!(matches!(second, AgentEvent::SessionUp { gateway, .. } if gateway == "hall"));
     assert_ne!(session.number(), 0);
 }
 

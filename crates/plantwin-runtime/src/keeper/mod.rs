@@ -22,6 +22,7 @@
 #[cfg(doc)]
 use plantwin_store::Store;
 
+mod before;
 mod hung;
 mod pause;
 mod queue;

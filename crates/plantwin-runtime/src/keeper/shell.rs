@@ -77,7 +77,15 @@ impl Keeper {
             under_way: Mutex::default(),
             notify: Notify::new(),
             stored: Arc::new(Notify::new()),
-            work: Work { store, spool, limits, clock, status, torn: AtomicBool::new(false) },
+            work: Work {
+                store,
+                spool,
+                limits,
+                clock,
+                status,
+                torn: AtomicBool::new(false),
+                before: Mutex::default(),
+            },
         });
         let known: Vec<_> = {
             let spool = shared.work.spool.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,6 +17,7 @@ use plantwin_store::{
 use plantwin_twin::Recorded;
 
 use super::{
+    before::Before,
     queue::{DurableJob, Group, LetterChange},
     status::KeeperStatus,
 };
@@ -35,6 +36,8 @@ pub(crate) struct Work {
     /// Something was written since the last flush and is not safe: it is taken out before it is
     /// written again, so that nothing is there twice.
     pub(super) torn: AtomicBool,
+    /// What is put back with it.
+    pub(super) before: Mutex<Before>,
 }
 
 /// What became of a group.
@@ -180,11 +183,13 @@ impl Work {
         if self.torn.load(Ordering::Relaxed) {
             self.mend()?;
         }
+        self.before().note(&*self.store, group)?;
         self.store_durable(group)?;
         self.store_saves(group)?;
         self.store.flush()?;
         // Nobody else adds to it.
         self.spool().flushed();
+        self.before().clear();
         Ok(())
     }
 
@@ -208,6 +213,8 @@ impl Work {
             }
             self.status().damage.extend(damage);
         }
+        // First: no crash may leave on record what is taken out of the spool.
+        self.before().restore(&*self.store)?;
         let devices: Vec<_> = {
             let mut spool = self.spool();
             spool.reopen()?;
@@ -274,6 +281,11 @@ impl Work {
     fn spool(&self) -> MutexGuard<'_, Spool> {
         // The spool changes its index only after the store has taken the change.
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn before(&self) -> MutexGuard<'_, Before> {
+        // An entry more or less than there would be without the panic is as true.
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything is on the disk: tell whoever waits.

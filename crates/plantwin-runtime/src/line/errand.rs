@@ -2,8 +2,9 @@
 //!
 //! A write is journalled as sent before its bytes leave, and what became of it is said in the
 //! only way that is true: refused, not sent, or unknown. Each step has a deadline of its own,
-//! whatever the adapter does, and an adapter that panics has failed the one request. Absent: what
-//! a command is, and its journal.
+//! whatever the adapter does, and an adapter that panics has failed the one request. A device that
+//! keeps its durable values until they are safe is told what was received of them.
+//! Absent: what a command is, and its journal.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -18,7 +19,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use plantwin_adapter::{Connection, Control, LinkError, PointWrite};
 use plantwin_authority::{native::NativeAnswer, pws::Purpose};
 use plantwin_model::{Clock, PointIx};
-use plantwin_twin::{TwinMail, WriteError, WrittenMail};
+use plantwin_twin::{Taken, TwinMail, WriteError, WrittenMail};
 
 use super::{
     SendGate, TIMEOUT,
@@ -34,6 +35,10 @@ const JOURNAL_WITHIN: Duration = Duration::from_secs(2);
 /// How often a device is told to be safe over one connection, and how long after the last time.
 const SAFE_TRIES: u32 = 3;
 const SAFE_AGAIN: Duration = Duration::from_secs(1);
+/// How often a device is told what was received, and how long apart: longer than it is away for a
+/// moment, shorter than it waits for that word.
+const TOLD_TRIES: u32 = 5;
+const TOLD_AGAIN: Duration = Duration::from_secs(1);
 /// Requests that may be under way to one device.
 const UNDER_WAY: usize = 32;
 
@@ -63,7 +68,7 @@ impl Way {
 
 /// The requests of one line.
 pub(super) struct Errands {
-    running: FuturesUnordered<BoxFuture<'static, (u64, TwinMail)>>,
+    running: FuturesUnordered<BoxFuture<'static, (u64, Option<TwinMail>)>>,
     writes: Vec<Pending>,
     next: u64,
     /// Panics of adapters.
@@ -95,7 +100,32 @@ impl Errands {
                 }
                 tokio::time::sleep(SAFE_AGAIN).await;
             };
-            (errand, TwinMail::MadeSafe(result))
+            (errand, Some(TwinMail::MadeSafe(result)))
+        }));
+    }
+
+    /// Tells a device what was received of it. Until it answered, `owed` says whether it must send
+    /// again what came after that.
+    pub(super) fn tell_taken(&mut self, way: Way, taken: Option<Taken>, owed: Arc<AtomicBool>) {
+        if self.running.len() >= UNDER_WAY {
+            // It hears of it with its next session.
+            return;
+        }
+        let errand = self.number();
+        let (panics, clock) = (Arc::clone(&self.panics), Arc::clone(&self.clock));
+        self.running.push(Box::pin(async move {
+            let again = owed.load(Relaxed);
+            for _ in 0..TOLD_TRIES {
+                match tell(&way, taken, again, &*clock, &panics).await {
+                    Ok(()) => {
+                        owed.fetch_and(!again, Relaxed);
+                        break;
+                    }
+                    Err(why) => tracing::debug!("a device did not hear what was received: {why}"),
+                }
+                tokio::time::sleep(TOLD_AGAIN).await;
+            }
+            (errand, None)
         }));
     }
 
@@ -122,16 +152,20 @@ impl Errands {
                 }
                 Err(reason) => Err(WriteError::NotSent(reason)),
             };
-            (errand, written(key, result))
+            (errand, Some(written(key, result)))
         }));
         None
     }
 
     /// The next answer; `None` at once if nothing is under way. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<TwinMail> {
-        let (errand, letter) = self.running.next().await?;
-        self.writes.retain(|p| p.errand != errand);
-        Some(letter)
+        loop {
+            let (errand, letter) = self.running.next().await?;
+            self.writes.retain(|p| p.errand != errand);
+            if letter.is_some() {
+                return letter;
+            }
+        }
     }
 
     /// The connection is gone: an answer for each write that has none. What was asked of the
@@ -185,6 +219,23 @@ async fn send(
     match session::opened(keys, number, &answer, clock.now()).map_err(WriteError::Unknown)? {
         NativeAnswer::Done => Ok(()),
         NativeAnswer::Refused(reason) => Err(WriteError::Refused(reason)),
+    }
+}
+
+async fn tell(
+    way: &Way,
+    taken: Option<Taken>,
+    again: bool,
+    clock: &dyn Clock,
+    panics: &AtomicU64,
+) -> Result<(), String> {
+    let Some(keys) = &way.keys else { return Ok(()) };
+    let (number, bytes) = session::sealed_word(keys, taken, again, clock.now())?;
+    let answer = guarded(async { way.control.exchange(bytes).await }, &way.endpoint, panics).await;
+    let answer = answer.map_err(|e| format!("failed to {e}"))?;
+    match session::opened(keys, number, &answer, clock.now())? {
+        NativeAnswer::Done => Ok(()),
+        NativeAnswer::Refused(reason) => Err(reason),
     }
 }
 

@@ -40,7 +40,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use plantwin_adapter::Registry;
 use plantwin_authority::pws::RevocationList;
 use plantwin_model::{Clock, DeviceSpec, PathSpec, PointIx, PointSpec, ZoneId};
-use plantwin_twin::TwinMail;
+use plantwin_twin::{Taken, TwinMail};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use carrier::Carrier;
@@ -60,6 +60,8 @@ pub(crate) enum LineOrder {
     Post(Box<TwinMail>),
     /// Write points.
     Write { key: u64, writes: Vec<(PointIx, f64)> },
+    /// Tell the device what was received of its durable values.
+    TellTaken(Option<Taken>),
     /// Have the device confined: there is this evidence against it, a lowercase fragment.
     Accuse { reason: String },
 }

@@ -17,7 +17,10 @@ mod tests;
 use std::{
     collections::VecDeque,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -30,7 +33,7 @@ use plantwin_authority::{
 use plantwin_field::NativeDevice;
 use plantwin_model::{Clock, DeviceId, DeviceSpec, Identity, PointIx, Timestamp, TwinType, ZoneId};
 use plantwin_seal::{OriginDigest, SealError};
-use plantwin_twin::SessionMail;
+use plantwin_twin::{SessionMail, Taken};
 use tokio::time::Instant;
 
 pub(super) use evidence::Evidence;
@@ -107,6 +110,10 @@ pub(super) struct DeviceSession {
     lost: Vec<u64>,
     /// Envelopes whose values nobody took and nobody will, not told yet.
     shed: u64,
+    /// The device said things before its session that nobody here can open, and has not heard so.
+    owed: Arc<AtomicBool>,
+    /// What it said before its next session is not to be said again: it was confined.
+    discarded: bool,
     pub(super) evidence: Evidence,
     confined: bool,
 }
@@ -139,6 +146,8 @@ impl DeviceSession {
             early: VecDeque::new(),
             lost: Vec::new(),
             shed: 0,
+            owed: Arc::default(),
+            discarded: false,
             evidence: Evidence::default(),
             confined: false,
         }
@@ -163,6 +172,11 @@ impl DeviceSession {
         }
     }
 
+    /// Whether the device is to say again what it said before its session, until it heard so.
+    pub(super) fn owed(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.owed)
+    }
+
     /// The keys to have the device brought to its safe state with, revoked or not.
     pub(super) fn safety_keys(&self) -> Result<Option<Keys>, &'static str> {
         self.keys().or_else(|why| self.last_word.clone().map(Some).ok_or(why))
@@ -171,8 +185,8 @@ impl DeviceSession {
     /// A connection to a device that is free is up: it is asked who it is. It may have been let go
     /// while there was none.
     pub(super) fn begin(&mut self, connection: &Connection) {
-        self.end();
         self.confined = false;
+        self.end();
         self.ask(connection);
     }
 
@@ -188,12 +202,15 @@ impl DeviceSession {
     /// The device was confined and let go meanwhile: what it said by then is not to be believed.
     pub(super) fn forget_past(&mut self) {
         self.past = None;
+        self.discarded = true;
     }
 
-    /// Forgets the keys of a connection that is gone once their session is over: a device may stay
-    /// away for good.
+    /// Forgets keys that open what a device said once their session is over: it may stay away, or
+    /// confined, for good.
     pub(super) fn retire(&mut self, now: Timestamp) {
-        self.past.take_if(|keys| now >= lock(keys).expires());
+        for keys in [&mut self.past, &mut self.ear] {
+            keys.take_if(|keys| now >= lock(keys).expires());
+        }
     }
 
     /// The connection is gone. The keys are left until the next proof, to open what the device sent
@@ -204,7 +221,11 @@ impl DeviceSession {
             self.past = Some(keys);
         }
         (self.cnf, self.proof, self.ask_at) = (None, None, None);
-        (self.last_word, self.ear) = (None, None);
+        self.last_word = None;
+        if let Some(ear) = &self.ear {
+            lock(ear).ask_no_more();
+        }
+        self.ear.take_if(|_| !self.confined);
         self.waiting = 0;
         // Those with a receipt come again, to whoever takes them then.
         self.shed += self.early.drain(..).filter(|early| early.receipt.is_none()).count() as u64;
@@ -220,6 +241,7 @@ impl DeviceSession {
         let ear = self.keys.take().or(self.last_word.take()).or(self.ear.take());
         self.end();
         self.past = None;
+        self.discarded = true;
         self.lost = lost;
         self.ear = ear.filter(|_| confined && self.is_sealed());
         self.evidence = Evidence::default();
@@ -282,10 +304,14 @@ impl DeviceSession {
                 let expires = session.expires();
                 // What is on its way under the keys before these still opens for a while, also
                 // while a request that is under way holds them.
-                if let Some(old) = self.keys.take().or(self.past.take()) {
-                    // Both are of this device: we asked it.
-                    let _ = session.replaces(&old, now);
+                match self.keys.take().or(self.past.take()) {
+                    Some(old) => {
+                        // Both are of this device: we asked it.
+                        let _ = session.replaces(&old, now);
+                    }
+                    None => self.owed.store(!self.discarded, Relaxed),
                 }
+                self.discarded = false;
                 (self.past, self.cnf) = (None, Some(session.claims().cnf));
                 self.keys = Some(Arc::new(Mutex::new(*session)));
                 (self.last_word, self.waiting) = (None, 0);
@@ -430,6 +456,23 @@ fn untrue(point: &str) -> String {
 /// Longest time that a command may take to a device: one that somebody held back for longer is
 /// refused there. More than all waits for its answer, and than the two ends of a handshake differ.
 const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(10);
+
+/// A sealed word of what was received, and its number, for [`opened`].
+///
+/// # Errors
+/// As [`sealed`].
+pub(super) fn sealed_word(
+    keys: &Keys,
+    taken: Option<Taken>,
+    again: bool,
+    now: Timestamp,
+) -> Result<(u64, Vec<u8>), String> {
+    let after = taken.map(|taken| (taken.sequence, taken.print));
+    let request = NativeRequest::Received { after, again };
+    lock(keys)
+        .seal_request(Purpose::Read, &native::to_bytes(&request), now)
+        .map_err(|e| format!("failed to {e}"))
+}
 
 /// A sealed request to write, and its number, for [`opened`].
 ///

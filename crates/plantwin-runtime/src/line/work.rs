@@ -9,7 +9,9 @@ use plantwin_adapter::{Connection, Frame, LinkContext, LinkError, LinkEvent, Tra
 use plantwin_authority::pws::RevocationList;
 use plantwin_model::{AuditResult, Delivery, PointIx};
 use plantwin_seal::{Lane, OriginDigest};
-use plantwin_twin::{FrameMail, LinkDownMail, LinkUpMail, SessionMail, TwinMail, WriteError};
+use plantwin_twin::{
+    FrameMail, LinkDownMail, LinkUpMail, SessionMail, Taken, TwinMail, WriteError,
+};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
@@ -150,6 +152,8 @@ impl Worker {
                             self.push(written(key, Err(error)));
                         }
                         LineOrder::Accuse { reason } => self.accuse(reason),
+                        // Its session went with the link; the next one begins with that word.
+                        LineOrder::TellTaken(_) => {}
                     }
                 }
                 () = self.outbox.room(&self.line.carrier.mailbox), if !self.outbox.is_empty() => {}
@@ -201,6 +205,10 @@ impl Worker {
                             self.accuse(reason);
                             None
                         }
+                        LineOrder::TellTaken(taken) => {
+                            self.tell_taken(&connection, taken);
+                            None
+                        }
                     };
                     if let Some(letter) = answer {
                         self.push(letter);
@@ -246,6 +254,7 @@ impl Worker {
                     }
                 }
                 _ = probe_timer.tick() => {
+                    self.session.retire(self.line.clock.now());
                     if let Some(fault) = self.refused(self.at) {
                         return Some((fault, lively));
                     }
@@ -442,6 +451,14 @@ impl Worker {
                 self.errands.write(way, self.line.gate.clone(), key, writes)
             }
             Err(why) => Some(written(key, Err(WriteError::NotSent(why.to_owned())))),
+        }
+    }
+
+    /// Tells a device that speaks in envelopes what was received of it.
+    fn tell_taken(&mut self, connection: &Connection, taken: Option<Taken>) {
+        if let Ok(Some(keys)) = self.session.keys() {
+            let way = Way::to(connection, Some(keys), self.session.layout());
+            self.errands.tell_taken(way, taken, self.session.owed());
         }
     }
 

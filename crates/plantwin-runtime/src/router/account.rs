@@ -5,6 +5,9 @@ use std::sync::{Arc, mpsc::SyncSender};
 use plantwin_authority::policy::Principal;
 use plantwin_model::{AuditEntry, AuditKind, AuditResult, AuditSink, Outcome, Request};
 
+/// Most characters of a person's reason that go on record.
+const LONGEST_REASON: usize = 500;
+
 /// Whether a request must wait while nobody could account for it. Acknowledging goes on, and so
 /// does confining a device: whoever fills the disk must not be safe from that.
 pub(super) const fn must_be_on_record(request: &Request) -> bool {
@@ -28,8 +31,14 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// `what` says what it comes to and by which rule.
-    pub(super) fn of(who: &Principal, request: &Request, what: String) -> Self {
+    /// `what` says what it comes to and by which rule. A quarantine has a reason besides.
+    pub(super) fn of(who: &Principal, request: &Request, mut what: String) -> Self {
+        if let Request::Quarantine { reason, .. } = request {
+            if !what.is_empty() {
+                what.push_str(": ");
+            }
+            what.extend(reason.chars().take(LONGEST_REASON));
+        }
         let (kind, object) = match request {
             Request::Command { device, command, .. } => {
                 (AuditKind::Command, format!("{device}.{command}"))

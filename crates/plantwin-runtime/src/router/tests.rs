@@ -77,6 +77,16 @@ fn each_kind_of_request_has_its_kind_of_record() {
 }
 
 #[test]
+fn why_a_person_confined_a_device_is_on_record() {
+    let reason = "seen open on the bench".to_owned();
+    let confine = Request::Quarantine { device: "tank1".into(), reason };
+    let entry = told(&confine, "quarantine tank1, by the owner's role", Outcome::Done);
+    assert_eq!(entry.detail, "quarantine tank1, by the owner's role: seen open on the bench");
+    let endless = Request::Quarantine { device: "tank1".into(), reason: "é".repeat(100_000) };
+    assert!(told(&endless, "", Outcome::Done).detail.len() < 2_000);
+}
+
+#[test]
 fn a_reply_that_nobody_accounts_for_is_told_all_the_same() {
     let (to, heard) = sync_channel(1);
     Reply::plain(to).tell(Outcome::Expired);

@@ -1,6 +1,12 @@
-//! A data base that hangs is no damaged one: it stays where it is, until somebody asks for more.
+//! A data base that hangs is built anew beside the old one, if its disk is not to blame.
 
-use std::{collections::BTreeMap, fs, path::Path, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::Path,
+    sync::{Condvar, Mutex},
+    time::Duration,
+};
 
 use tempfile::TempDir;
 
@@ -44,30 +50,95 @@ fn open_by(opener: Opener, dir: &Path) -> Result<OpenReport, StoreError> {
     state::open_by(opener, dir, &keys, None, &mut report).map(|_| report)
 }
 
+/// Whether what hangs may end, as if its process had.
+type End = (Mutex<bool>, Condvar);
+
+/// Holds sled's lock and stands still until the end.
+fn hang_until(end: &End, path: &Path) -> sled::Result<sled::Db> {
+    let file = File::open(path.join("db"))?;
+    file.lock()?;
+    let ended = end.0.lock().unwrap();
+    drop(end.1.wait_while(ended, |ended| !*ended).unwrap());
+    Err(sled::Error::Unsupported("too late".to_owned()))
+}
+
+const SOON: Duration = Duration::from_millis(5);
+const NONE: Patience = Patience { first: SOON, step: SOON };
+
+/// Hangs on every data base but the one that is built beside.
+fn hanging(open: fn(&Path) -> sled::Result<sled::Db>, disk_answers: bool) -> Opener {
+    Opener {
+        open,
+        // What is built anew begins with nothing, and has time.
+        patience: |bytes| if bytes == 0 { (SLED.patience)(0) } else { NONE },
+        disk_answers: if disk_answers { SLED.disk_answers } else { |_, _| false },
+    }
+}
+
 #[test]
-fn a_data_base_that_hangs_while_it_opens_is_left_as_it_is_and_not_called_damaged() {
+fn a_data_base_that_hangs_with_its_disk_is_left_as_it_is_and_not_called_damaged() {
+    static END: End = (Mutex::new(false), Condvar::new());
     let dir = filled();
     let before = files(dir.path());
-    let soon = Duration::from_millis(5);
-    let hanging = Opener {
-        open: |_| {
-            loop {
-                thread::park();
-            }
-        },
-        patience: |_| Patience { first: Duration::from_millis(5), step: Duration::from_millis(5) },
-    };
-    let error = open_by(hanging, dir.path()).unwrap_err();
+    let error = open_by(hanging(|path| hang_until(&END, path), false), dir.path()).unwrap_err();
     assert!(
-        matches!(&error, StoreError::Hangs { waited, records: 0, .. } if *waited == soon),
+        matches!(&error, StoreError::Hangs { waited, records: 0, .. } if *waited == SOON),
         "{error}"
     );
     let text = error.to_string();
     assert!(text.contains("left in place") && text.contains("rebuild"), "{text}");
     assert_eq!(files(dir.path()), before, "nothing was touched");
+    end(&END, dir.path());
     let (_, report) = open(dir.path());
     assert!(report.is_clean() && report.set_aside.is_empty(), "{report:?}");
     assert_eq!(report.records, u64::from(RECORDS));
+}
+
+/// What hangs ends, and lets go of the lock.
+fn end(end: &End, dir: &Path) {
+    *end.0.lock().unwrap() = true;
+    end.1.notify_all();
+    File::open(dir.join("state").join("db")).unwrap().lock().unwrap();
+}
+
+#[test]
+fn a_data_base_that_hangs_though_its_disk_answers_is_built_anew_beside_and_set_aside_once_it_is_free()
+ {
+    static END: End = (Mutex::new(false), Condvar::new());
+    let dir = filled();
+    let (state, next) = (dir.path().join("state"), dir.path().join("state.next"));
+    let before = files(&state);
+    // The one beside it opens.
+    let opener = hanging(
+        |path| {
+            if path.ends_with("state.next") { (SLED.open)(path) } else { hang_until(&END, path) }
+        },
+        true,
+    );
+    let report = open_by(opener, dir.path()).unwrap();
+    let told = report.findings[0].to_string();
+    assert!(told.contains("hangs") && told.contains("left in"), "{told}");
+    let exact =
+        |kept| Finding::TreeRebuilt { tree: TWINS.name().to_owned(), kept, missing: 0, unsure: 0 };
+    assert_eq!(report.findings[1..], [exact(u64::from(RECORDS))]);
+    assert_eq!(report.set_aside, std::slice::from_ref(&state));
+    assert_eq!(files(&state), before, "who hangs may still have it open");
+    // As long as it is held, the new one is it; what it is given stays.
+    let (store, report) = open(dir.path());
+    assert!(report.is_clean() && report.set_aside.is_empty(), "{report:?}");
+    store.put_value(TWINS, "late", &RECORDS).unwrap();
+    crate::Store::flush(&store).unwrap();
+    drop(store);
+    assert!(next.exists());
+    end(&END, dir.path());
+    let (store, report) = open(dir.path());
+    assert!(report.findings.is_empty(), "{report:?}");
+    assert_eq!(report.set_aside, [dir.path().join("state.damaged-1")], "the operator is told");
+    assert!(!next.exists());
+    for (name, i) in (0..RECORDS).map(|i| (i.to_string(), i)).chain([("late".to_owned(), RECORDS)])
+    {
+        assert_eq!(store.get_value::<u32>(TWINS, &name).unwrap(), Some(i));
+    }
 }
 
 #[test]
@@ -114,7 +185,7 @@ fn a_rebuilding_that_was_cut_short_begins_from_the_whole_again() {
         // What sled made of the main file while it was looked at.
         fs::write(aside.join("db"), b"something else").unwrap();
         fs::write(aside.join("db.as-found"), image).unwrap();
-        fs::write(&marker, "state.damaged-1\n").unwrap();
+        fs::write(&marker, "state.damaged-1 state\n").unwrap();
         half(&state);
         let (store, report) = open(dir.path());
         assert!(report.is_clean() && report.set_aside.is_empty(), "{report:?}");
@@ -124,7 +195,15 @@ fn a_rebuilding_that_was_cut_short_begins_from_the_whole_again() {
         assert!(!marker.exists() && !aside.exists());
     }
     // Cut before anything was moved.
-    for begun in ["", "state.dam", "state.damaged-1", "../elsewhere\n", "state.damaged-7\n"] {
+    for begun in [
+        "",
+        "state.dam",
+        "state.damaged-1 state",
+        "state.damaged-1\n",
+        "../elsewhere state\n",
+        "state.damaged-1 ../elsewhere\n",
+        "state.damaged-7 state\n",
+    ] {
         let dir = filled();
         fs::create_dir(dir.path().join("state.damaged-1")).unwrap();
         fs::write(dir.path().join("rebuilding"), begun).unwrap();
@@ -132,6 +211,18 @@ fn a_rebuilding_that_was_cut_short_begins_from_the_whole_again() {
         assert!(report.is_clean() && report.records == u64::from(RECORDS), "{report:?}");
         assert!(!dir.path().join("rebuilding").exists());
     }
+}
+
+#[test]
+fn a_half_beside_one_that_hangs_goes_and_the_one_that_hangs_is_tried_again() {
+    let dir = filled();
+    fs::write(dir.path().join("rebuilding"), "state state.next\n").unwrap();
+    fs::create_dir(dir.path().join("state.next")).unwrap();
+    fs::write(dir.path().join("state.next").join("db"), b"the beginning of").unwrap();
+    let (_, report) = open(dir.path());
+    assert!(report.is_clean() && report.set_aside.is_empty(), "{report:?}");
+    assert_eq!(report.records, u64::from(RECORDS));
+    assert!(!dir.path().join("state.next").exists() && !dir.path().join("rebuilding").exists());
 }
 
 #[test]

@@ -24,16 +24,13 @@
 //! A source time that lies ahead of the plant's clock is none: one wrong time would otherwise hide
 //! all that come until it is reached. Absent: whether the device may speak at all (the session).
 
-use std::{
-    hash::{Hash, Hasher},
-    time::Duration,
-};
+use std::time::Duration;
 
-use plantwin_adapter::Frame;
+use plantwin_adapter::{Frame, print};
 use plantwin_model::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Admission, MAX_AHEAD};
+use super::{Admission, MAX_AHEAD, Taken};
 
 /// How far back single numbers are remembered: as many as a line may have unconfirmed.
 const MEMORY: u64 = u64::BITS as u64;
@@ -108,6 +105,18 @@ impl Memory {
         Some(Recorded { sequence: self.last?, source: self.source, seen: self.seen, prints })
     }
 
+    /// The newest number up to which nothing is missing of what came since the oldest that is
+    /// remembered, and what that frame said; `None` before the first, and if that is not known.
+    pub(super) fn taken(&self) -> Option<Taken> {
+        let last = self.last?;
+        // The numbers up to the oldest one, which is the highest bit, and the first gap above it.
+        let oldest = u64::BITS - 1 - self.seen.leading_zeros().min(u64::BITS - 1);
+        let back = (0..=oldest).rev().take_while(|&back| self.seen & (1 << back) != 0).last()?;
+        let sequence = last.checked_sub(u64::from(back))?;
+        let print = *self.prints.get((sequence % MEMORY) as usize)?;
+        (print != 0).then_some(Taken { sequence, print })
+    }
+
     /// Takes up what an earlier run had received. Its clock may have been ahead of this one's.
     pub(super) fn restore(&mut self, recorded: Recorded, now: Timestamp) {
         let Recorded { sequence, source, seen, prints } = recorded;
@@ -145,7 +154,7 @@ impl Memory {
             };
         }
         let dated = source.is_some_and(|source| source.plus(CLOCK_LOST) > frame.received);
-        let print = print(frame);
+        let print = print(&frame.samples);
         let near = back.filter(|&back| back < MEMORY);
         let known = near.is_some_and(|back| self.seen & (1 << back) != 0);
         let again = known && self.is_again(sequence, print, (told, source));
@@ -202,37 +211,6 @@ impl Memory {
                 Some(told) => told <= self.before && told.plus(CLOCK_LOST) > self.before,
                 None => self.before == NEVER,
             },
-        }
-    }
-}
-
-/// What a frame says, in short; never 0. The same over each path: protocols differ in the order of
-/// values, in the fraction of a millisecond, and in how many digits they carry.
-fn print(frame: &Frame) -> u32 {
-    let mut sum = 0_u64;
-    for sample in &frame.samples {
-        let mut fnv = Fnv(0xcbf2_9ce4_8422_2325);
-        sample.point.hash(&mut fnv);
-        fnv.write_u32((sample.value as f32).to_bits());
-        sample.quality.hash(&mut fnv);
-        sample.source_time.map(Timestamp::as_millis).hash(&mut fnv);
-        sum = sum.wrapping_add(fnv.finish());
-    }
-    ((sum >> 32) as u32 ^ sum as u32).max(1)
-}
-
-/// FNV-1a of 64 bits: what is on record must be the same in each version of the compiler. Nobody
-/// gains by a collision but a device that wants to lose its own values.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
 }

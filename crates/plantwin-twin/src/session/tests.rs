@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plantwin_adapter::{Frame, Sample};
+use plantwin_adapter::{Frame, Sample, print};
 use plantwin_model::{PointIx, Quality, Timestamp};
 use proptest::prelude::*;
 
@@ -276,4 +276,31 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_was_taken_ends_before_the_first_gap_of_the_numbers_that_are_remembered() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.session.taken(), None, "nothing came");
+    let run = Run { value: 0.0, clock: DeviceClock::Off(0) };
+    let sent = rig.take_new(500..=520, run);
+    let taken = |rig: &Rig| rig.session.taken().map(|taken| (taken.sequence, taken.print));
+    let of = |sent: &Frame| Some((sent.sequence.unwrap(), print(&sent.samples)));
+    assert_eq!(taken(&rig), of(&sent[20]), "what came before the first is no gap");
+    let after = rig.frame(523, run.time(&rig, 523), 1.0);
+    assert_eq!(rig.take(&after), Admission::Fresh { missing: 2 });
+    assert_eq!(taken(&rig), of(&sent[20]));
+    let next = rig.restarted(rig.now);
+    assert_eq!(taken(&next), of(&sent[20]), "after a restart as well");
+    for number in [521, 522] {
+        let late = rig.frame(number, sent[20].samples[0].source_time, 1.0);
+        rig.take(&late);
+    }
+    assert_eq!(taken(&rig), of(&after), "it came after all");
+    // A device that counts anew.
+    rig.take_new(1..=1, Run { value: 7.0, ..run });
+    assert_eq!(taken(&rig).map(|(sequence, _)| sequence), Some(1));
+    let mut numbered = Rig::new();
+    numbered.session.restore(Recorded::of(9, START), START);
+    assert_eq!(numbered.session.taken(), None, "who can say which frame that was");
 }

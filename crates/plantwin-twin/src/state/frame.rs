@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plantwin_adapter::{Sample, TrafficSnapshot};
+use plantwin_adapter::{Frame, Sample, TrafficSnapshot};
 use plantwin_energy::{Traffic, Transport};
 use plantwin_model::{Access, Flaw, PointIx, Quality, Timestamp, TwinState};
 use plantwin_watch::{Changes, Condition};
@@ -58,10 +58,7 @@ impl TwinCore {
         let frame = &held.frame;
         let past = frame.is_past();
         let mut telemetry = plan.durable().then(|| Telemetry::of(frame, held.receipt));
-        // A letter that lay aside bears values of its time: newer ones are not undone by it. One
-        // that is of a time to come lay aside in a run whose clock was ahead.
-        let newer = self.points.iter().any(|p| p.received > frame.received);
-        let outdated = !past && (newer || frame.received > now);
+        let outdated = self.is_outdated(frame, now);
         let admission = self.session.admit(frame, outdated, now);
         if let Some(telemetry) = &mut telemetry {
             telemetry.recorded = self.session.recorded();
@@ -157,6 +154,13 @@ impl TwinCore {
         }
         self.dirty = true;
         self.observe_if_due(plan, now, out);
+    }
+
+    /// Whether a letter lay aside and bears values of its time, by which newer ones are not undone.
+    /// One that is of a time to come lay aside in a run whose clock was ahead.
+    pub(super) fn is_outdated(&self, frame: &Frame, now: Timestamp) -> bool {
+        let newer = self.points.iter().any(|p| p.received > frame.received);
+        !frame.is_past() && (newer || frame.received > now)
     }
 
     /// Lets the model run up to `time`.

@@ -3,7 +3,7 @@
 use plantwin_model::{Flaw, Quality, Timestamp, TwinState};
 use plantwin_watch::{Changes, Condition};
 
-use super::{Effects, Reason, TwinCore};
+use super::{Effect, Effects, Reason, TwinCore};
 use crate::{LinkUpMail, SessionMail, TwinPlan};
 
 impl TwinCore {
@@ -86,6 +86,10 @@ impl TwinCore {
                     self.enter(TwinState::Bound, Reason::AwaitingValues, now);
                 }
                 self.on_alarms(plan, &changes, now, out);
+                // Before any frame of this session: what comes first must not hide what is missing.
+                if plan.native() && plan.durable() {
+                    out.push(Effect::TellTaken(self.session.taken()));
+                }
                 self.take_held(plan, now, out);
             }
             Err(reason) => {

@@ -18,7 +18,7 @@ use plantwin_physics::Predictor;
 use plantwin_watch::{AlarmBank, Changes, Condition};
 use smallvec::SmallVec;
 
-use crate::{Session, TwinEvent, TwinMail, TwinPlan, session::is_past};
+use crate::{Session, Taken, TwinEvent, TwinMail, TwinPlan, session::is_past};
 pub use vital::Vital;
 
 /// Something the shell must carry out.
@@ -46,6 +46,8 @@ pub enum Effect {
         /// As the line named them.
         receipts: Vec<u64>,
     },
+    /// Tell the device up to where its durable values were received: it keeps them until then.
+    TellTaken(Option<Taken>),
     /// Feed the neighbours: values by outlet, SI base units.
     Feed,
 }

@@ -11,7 +11,7 @@ use plantwin_watch::{Changes, Condition};
 use smallvec::SmallVec;
 
 use super::{Effect, Effects, Held, Reason, TwinCore};
-use crate::{Telemetry, TwinEvent, TwinPlan};
+use crate::{Telemetry, TwinEvent, TwinPlan, session::Admission};
 
 impl TwinCore {
     /// Whether the device is confined, and why.
@@ -144,6 +144,8 @@ impl TwinCore {
     ) {
         let frame = &held.frame;
         let mark = Quality::Bad(Flaw::Quarantined);
+        let outdated = self.is_outdated(frame, now);
+        let admission = self.session.note(frame, outdated);
         for sample in &frame.samples {
             let point = self.points.get_mut(sample.point.index());
             let Some(point) = point.filter(|p| p.received <= frame.received) else { continue };
@@ -154,7 +156,15 @@ impl TwinCore {
         }
         if plan.durable() {
             let mut telemetry = Telemetry::of(frame, held.receipt);
-            telemetry.record(plan, held);
+            match admission {
+                Admission::Duplicate => telemetry.duplicate = true,
+                Admission::Fresh { missing } => telemetry.missing = missing,
+                Admission::Late | Admission::Unauthenticated => {}
+            }
+            if !telemetry.duplicate {
+                telemetry.recorded = self.session.recorded();
+                telemetry.record(plan, held);
+            }
             for sample in &mut telemetry.samples {
                 // A digest is of the device's own word on the quality, which the mark replaces.
                 sample.origin = sample.origin.filter(|_| sample.quality == Quality::Good);

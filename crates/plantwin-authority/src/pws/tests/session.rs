@@ -136,25 +136,36 @@ fn a_renewal_loses_nothing_that_is_on_its_way() {
     let plant = Plant::new();
     let mut agent = plant.agent("tank1");
     let old = plant.connect(&mut agent).unwrap();
+    let end = old.expires();
     let on_its_way = telemetry(&mut agent, &plant);
-    plant.wait(Duration::from_mins(4));
+    plant.wait(Duration::from_mins(6));
     let mut session = plant.connect(&mut agent).unwrap();
-    session.replaces(&shared(old), plant.now()).unwrap();
+    let old = shared(old);
+    session.replaces(&old, plant.now()).unwrap();
     assert_eq!(plant.gateway.sessions(), 2);
     // The device goes on in the old session until the gateway uses the new one.
-    let after = telemetry(&mut agent, &plant);
+    let [after, much_later, too_late] = [(); 3].map(|()| telemetry(&mut agent, &plant));
     assert!(opens(&mut session, &on_its_way, &plant) && opens(&mut session, &after, &plant));
     assert!(!opens(&mut session, &after, &plant), "once");
     let (_, request) = session.seal_request(Purpose::Read, b"?", plant.now()).unwrap();
     serve(&mut agent, &request, &plant);
     let in_new = telemetry(&mut agent, &plant);
     assert!(opens(&mut session, &in_new, &plant));
-    // The old one is forgotten after a while, keys and all.
+    // After a while nothing is asked in the old one, and what it was told may still come.
     plant.wait(OVERLAP);
+    assert_eq!(session.check(plant.now()), Ok(()));
+    let asked = old.lock().unwrap().seal_request(Purpose::Read, b"?", plant.now());
+    assert_eq!(asked, Err(AuthError::NoSession));
+    drop(old);
+    plant.wait(end.since(plant.now()).saturating_sub(Duration::from_millis(1)));
+    assert!(opens(&mut session, &much_later, &plant), "a broker held it back");
+    assert_eq!(plant.gateway.sessions(), 2);
+    // At its own end it is forgotten, keys and all.
+    plant.wait(Duration::from_millis(1));
     assert_eq!(session.check(plant.now()), Ok(()));
     assert_eq!(plant.gateway.sessions(), 1);
     assert_eq!(
-        session.open_telemetry(&on_its_way, plant.now()),
+        session.open_telemetry(&too_late, plant.now()),
         Err(AuthError::Seal(SealError::Session))
     );
 }

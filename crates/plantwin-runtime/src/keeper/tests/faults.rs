@@ -6,7 +6,7 @@ use std::{
     io::ErrorKind,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -15,7 +15,7 @@ use plantwin_model::{DeviceId, SpoolSpec, Timestamp};
 use plantwin_store::{
     LogKind, MemoryStore, Spool, SpoolLimits, Store,
     spool::SpoolEntry,
-    testing::{Fault, FaultyStore},
+    testing::{Fault, FaultyStore, Operation},
 };
 use plantwin_twin::Recorded;
 
@@ -51,22 +51,24 @@ fn device(n: u64) -> DeviceId {
     DeviceId::from(DEVICES[(n % 3) as usize])
 }
 
+/// A keeper's work by hand.
+fn work(store: Arc<dyn Store>, spool: Spool) -> Work {
+    Work {
+        store,
+        spool: Arc::new(Mutex::new(spool)),
+        limits: SpoolSpec::default(),
+        clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_000))),
+        status: Arc::default(),
+        torn: AtomicBool::new(false),
+        before: Mutex::default(),
+    }
+}
+
 /// What waits, and the receipts of the telemetry by its number.
 fn load() -> (Queue, BTreeMap<u64, Arc<Confirmed>>) {
     let (mut queue, mut receipts) = (Queue::default(), BTreeMap::new());
     for n in 1..=RECORDS {
-        let confirmed = Arc::new(Confirmed::default());
-        let receipt = confirmed.hand_out().unwrap();
-        let receipted = Receipted { confirmed: Arc::clone(&confirmed), receipt };
-        receipts.insert(n, confirmed);
-        let (device, record) = (device(n), telemetry(n));
-        queue.push_durable(DurableJob::Telemetry {
-            device,
-            record,
-            recorded: Some(Recorded::of(n, Timestamp::from_millis(n.cast_signed()))),
-            receipt: Some(receipted),
-            burden: None,
-        });
+        receipts.insert(n, push(&mut queue, n));
         if n % 50 == 0 {
             let change = LetterChange::Aside(vec![n as u8]);
             let device = DeviceId::from("a");
@@ -78,6 +80,22 @@ fn load() -> (Queue, BTreeMap<u64, Arc<Confirmed>>) {
     }
     alarms(&mut queue);
     (queue, receipts)
+}
+
+/// Adds a value, and says who is told when it is safe.
+fn push(queue: &mut Queue, n: u64) -> Arc<Confirmed> {
+    let confirmed = Arc::new(Confirmed::default());
+    let receipt = confirmed.hand_out().unwrap();
+    let receipted = Receipted { confirmed: Arc::clone(&confirmed), receipt };
+    let (device, record) = (device(n), telemetry(n));
+    queue.push_durable(DurableJob::Telemetry {
+        device,
+        record,
+        recorded: Some(Recorded::of(n, Timestamp::from_millis(n.cast_signed()))),
+        receipt: Some(receipted),
+        burden: None,
+    });
+    confirmed
 }
 
 /// Adds alarms that are to be on record: a quarter of a group.
@@ -121,14 +139,7 @@ fn check(case: Case) -> bool {
     };
     // If opening fails there is no keeper.
     let Ok(spool) = Spool::open(Arc::clone(&store), SpoolLimits::default()) else { return true };
-    let work = Work {
-        store,
-        spool: Arc::new(Mutex::new(spool)),
-        limits: SpoolSpec::default(),
-        clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_000))),
-        status: Arc::default(),
-        torn: AtomicBool::new(false),
-    };
+    let work = work(store, spool);
     let (mut queue, receipts) = load();
     let (mut left, mut confirmed) = (case.turns, Vec::new());
     for turn in 0.. {
@@ -206,4 +217,60 @@ fn whatever_operation_fails_all_is_in_the_spool_once() {
             }
         }
     }
+}
+
+/// A flush is told as failed though all of it is on the disk; what is written to mend that dies at
+/// an operation, and a power cut keeps so many batches of it. Returns whether it came to that.
+fn torn_twice(dies_at: u64, keeps: usize) -> bool {
+    let (inner, died) = (Arc::new(MemoryStore::new()), Arc::new(AtomicBool::new(false)));
+    let mark = Arc::clone(&died);
+    let (flushes, since) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let choose = move |_, operation| match since.load(Relaxed) {
+        u64::MAX if operation == Operation::Flush && flushes.fetch_add(1, Relaxed) == 1 => {
+            since.store(0, Relaxed);
+            Fault::After(ErrorKind::StorageFull)
+        }
+        u64::MAX => Fault::None,
+        count => {
+            since.store(count + 1, Relaxed);
+            if count < dies_at {
+                return Fault::None;
+            }
+            mark.store(true, Relaxed);
+            Fault::Before(ErrorKind::BrokenPipe)
+        }
+    };
+    let store: Arc<dyn Store> = Arc::new(FaultyStore::new(Arc::clone(&inner), choose));
+    let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
+    let (work, mut queue) = (work(store, spool), Queue::default());
+    // Safe; torn; tried again.
+    for (numbers, state) in [(1..4, Some(0)), (4..31, Some(1)), (31..31, None)] {
+        for n in numbers {
+            push(&mut queue, n);
+        }
+        for (name, state) in DEVICES.iter().zip(std::iter::repeat(state)) {
+            queue.saves.extend(state.map(|state| (DeviceId::from(*name), vec![state])));
+        }
+        let group = queue.take(super::ALL);
+        queue.put_back(work.carry_out(group).left);
+    }
+    inner.crash_keeping(keeps);
+    let spool = Spool::open(Arc::clone(&inner) as Arc<dyn Store>, SpoolLimits::default()).unwrap();
+    for name in DEVICES {
+        let held = numbers(&spool, name);
+        let bytes = inner.get(RECORDED, name).unwrap().unwrap();
+        let newest = Recorded::from_bytes(&bytes).unwrap().sequence;
+        assert!(held.contains(&newest), "{dies_at}, {keeps}: {newest} of {held:?}");
+        if inner.get(TWINS, name).unwrap() == Some(vec![1]) {
+            assert_eq!(held.len(), 10, "{dies_at}, {keeps}: a state that knows more");
+        }
+    }
+    died.load(Relaxed)
+}
+
+#[test]
+fn what_is_on_record_is_in_the_spool_whatever_a_crash_keeps_of_a_second_attempt() {
+    let dies = |at: &u64| (0..12).all(|keeps| torn_twice(*at, keeps));
+    let count = (0..1_000).take_while(dies).count();
+    assert!((10..1_000).contains(&count), "{count} operations of the second attempt");
 }

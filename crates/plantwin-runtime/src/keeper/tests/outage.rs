@@ -148,6 +148,7 @@ fn work(refuses: &Arc<AtomicBool>) -> Work {
         clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_000))),
         status: Arc::default(),
         torn: AtomicBool::new(false),
+        before: Mutex::default(),
     }
 }
 

@@ -313,6 +313,38 @@ async fn what_was_sealed_before_the_connection_broke_opens_after_the_next_proof_
 }
 
 #[tokio::test]
+async fn a_device_is_to_say_again_what_was_sealed_in_sessions_that_nobody_here_knows() {
+    let mut bench = Bench::new().await;
+    let owed = bench.session.owed();
+    bench.prove().await;
+    assert!(owed.load(Relaxed), "this process was just started");
+    // It heard so.
+    owed.store(false, Relaxed);
+    bench.renew().await;
+    bench.session.end();
+    bench.prove().await;
+    assert!(!owed.load(Relaxed), "what it said before opens");
+    bench.session.end();
+    bench.clock.advance(SESSION_LIFE);
+    bench.session.retire(bench.clock.now());
+    bench.prove().await;
+    assert!(owed.load(Relaxed), "it was away too long");
+}
+
+#[tokio::test]
+async fn what_a_device_said_while_it_was_confined_is_not_asked_for_again() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let owed = bench.session.owed();
+    owed.store(false, Relaxed);
+    bench.session.confine(true, Some(&bench.connection));
+    bench.session.confine(false, Some(&bench.connection));
+    let due = bench.session.due().await;
+    assert!(bench.session.on_due(due, &bench.connection).is_some());
+    assert!(!owed.load(Relaxed));
+}
+
+#[tokio::test]
 async fn the_keys_of_a_device_that_stays_away_go_when_their_session_is_over() {
     let mut bench = Bench::new().await;
     bench.prove().await;
@@ -644,10 +676,17 @@ async fn what_a_confined_device_says_opens_until_its_session_ends_and_nothing_is
     let refuted = Early { received: now, envelope, receipt: None };
     assert!(bench.open(refuted).is_none(), "its own digest says something else");
     assert_eq!(bench.session.take_shed(), 1);
-    let late = bench.sealed(3, 3.0);
+    // Over another connection as well, since its session goes on.
+    let [next, late] = [bench.sealed(3, 3.0), bench.sealed(4, 3.0)];
+    bench.session.end();
+    bench.session.retire(bench.clock.now());
+    bench.session.confine(true, Some(&bench.connection));
+    assert!(bench.open(next).is_some() && tell(&bench).is_err());
     bench.clock.advance(SESSION_LIFE);
     assert!(bench.open(late).is_none());
     assert_eq!(bench.session.take_shed(), 1);
+    bench.session.retire(bench.clock.now());
+    assert!(bench.session.ear.is_none(), "the last of its keys is gone");
 }
 
 #[tokio::test]

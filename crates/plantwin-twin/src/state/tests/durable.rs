@@ -340,3 +340,24 @@ fn what_waits_for_its_session_when_the_device_is_confined_is_recorded_with_the_m
     let mark = Quality::Bad(Flaw::Quarantined);
     assert!(told.iter().flat_map(|t| &t.samples).all(|s| s.quality == mark), "{told:?}");
 }
+
+#[test]
+fn a_device_hears_what_was_received_before_anything_of_its_session_counts() {
+    let mut rig = Rig::durable("simulated");
+    rig.up();
+    let kinds = |effects: &Effects| -> Vec<(bool, Option<u64>)> {
+        let kind = |effect: &Effect| match effect {
+            Effect::TellTaken(taken) => Some((true, taken.map(|taken| taken.sequence))),
+            Effect::Tell(TwinEvent::Telemetry(told)) => Some((false, told.sequence)),
+            _ => None,
+        };
+        effects.iter().filter_map(kind).collect()
+    };
+    rig.send(7, 12.0);
+    assert_eq!(kinds(&rig.proved()), [(true, None), (false, Some(7))]);
+    rig.send(8, 12.0);
+    assert_eq!(kinds(&rig.proved()), [(true, Some(8))], "with each new session");
+    let mut latest = Rig::new("simulated");
+    latest.up();
+    assert_eq!(kinds(&latest.proved()), [], "its values may be lost");
+}

@@ -92,6 +92,27 @@ fn what_a_confined_durable_device_says_is_recorded_with_a_mark() {
 }
 
 #[test]
+fn what_was_said_under_the_mark_is_recorded_once_and_is_no_gap_when_the_device_is_let_go() {
+    let mut rig = Rig::durable("physical");
+    rig.up();
+    let told = |effects: &Effects| -> Vec<(Option<u64>, bool, u64)> {
+        let telemetry = |e: &Effect| match e {
+            Effect::Tell(TwinEvent::Telemetry(t)) => Some((t.sequence, t.duplicate, t.missing)),
+            _ => None,
+        };
+        effects.iter().filter_map(telemetry).collect()
+    };
+    rig.values(1, 12.0);
+    confine(&mut rig);
+    assert_eq!(told(&rig.values(2, 12.0)), [(Some(2), false, 0)]);
+    assert_eq!(told(&rig.values(5, 12.0)), [(Some(5), false, 2)]);
+    assert_eq!(told(&rig.values(5, 12.0)), [(Some(5), true, 0)], "it came again");
+    rig.tell(TwinMail::Release { key: 9 });
+    rig.now = rig.now.plus(Duration::from_secs(1));
+    assert_eq!(told(&rig.values(6, 12.0)), [(Some(6), false, 0)]);
+}
+
+#[test]
 fn what_it_said_before_it_was_let_go_is_marked_also_when_it_comes_after_that() {
     let mut rig = shadowed();
     confine(&mut rig);

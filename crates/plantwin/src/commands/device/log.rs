@@ -66,7 +66,7 @@ impl Log {
 
     fn text(&self, state: &mut State, event: AgentEvent) -> String {
         match event {
-            AgentEvent::SessionUp { gateway } => {
+            AgentEvent::SessionUp { gateway, .. } => {
                 // Each one is news.
                 state.last.clear();
                 format!("session up with {gateway}")
