@@ -68,9 +68,8 @@ pub enum NativeRequest {
         /// Number of the last frame up to which none is missing, and what it said
         /// (`plantwin_adapter::print`); `None` if nothing is on record.
         after: Option<(u64, u32)>,
-        /// What the device sealed before this session cannot be opened any more: it sends again
-        /// what it said after that frame.
-        again: bool,
+        /// What the device said before this session is not wanted: it was confined.
+        discard: bool,
     },
 }
 

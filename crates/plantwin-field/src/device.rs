@@ -85,7 +85,7 @@ impl DeviceTask {
                 for envelope in &envelopes {
                     sent = self.port.outlet.publish_sealed(&envelope.bytes).await;
                     if sent.is_err() {
-                        native.lock().await.failed(self.way, envelope);
+                        native.lock().await.failed(envelope);
                         break;
                     }
                 }

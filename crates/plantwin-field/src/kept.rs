@@ -2,15 +2,16 @@
 //!
 //! An envelope opens with the keys of its session alone, and a gateway that is started anew has
 //! none of them: what a broker still held for it is lost. So the device keeps what it measured, in
-//! order, and each session begins with the gateway's word of what is on record. What came after
-//! that is sent again, before anything newer, so that a number never hides the ones before it.
-//! What was measured while there was no session is sent the same way.
+//! order, and each session begins with the gateway's word of what is on record. Where the session
+//! does not continue the one before, what came after that is sent again, before anything newer, so
+//! that a number never hides the ones before it. What was measured while there was no session, and
+//! what the wire did not take, is sent the same way.
 //!
-//! Several ways may lead to the gateway. The one on which it last spoke carries everything in order;
-//! the others carry what is newest, and nothing while that one catches up.
+//! Several ways may lead to the gateway. The one on which it last spoke carries all frames, and the
+//! others none, so that none comes twice, long after it was overtaken.
 //! Absent: sealing and sending ([`crate::NativeDevice`]), and outliving the device's own restart.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use plantwin_adapter::Measurement;
 use plantwin_model::Timestamp;
@@ -18,8 +19,11 @@ use plantwin_model::Timestamp;
 /// Frames before the gateway's word that are kept on: so many it may have taken and not yet have on
 /// record, twice over (`plantwin_twin::MAX_RECEIPTS`).
 const MARGIN: usize = 128;
-/// Longest wait for the gateway's word, in seconds of the device's clock.
-const WORD_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
+/// Frames that a wire may have taken and not delivered when it breaks. A gateway knows as many that
+/// come again.
+const UNDER_WAY: u64 = 64;
+/// Longest wait for the gateway's word.
+const WORD_WITHIN: Duration = Duration::from_mins(1);
 
 /// Frames that may be wanted again, oldest first.
 pub(crate) struct Kept {
@@ -29,10 +33,12 @@ pub(crate) struct Kept {
     let_go: u64,
     /// Number of the newest frame up to which all were sent.
     sent: Option<u64>,
+    /// Frames below this number are not sent again because a wire broke.
+    floor: u64,
     /// On which way the gateway spoke last.
     leader: u16,
-    /// The leader is behind: nobody else may send what is newer.
-    behind: bool,
+    /// What was sealed before the session that is up may never have been opened.
+    broken: bool,
     /// Until then nothing is sent: the gateway is about to say what it has.
     waits: Option<Timestamp>,
 }
@@ -45,8 +51,9 @@ impl Kept {
             limit: limit.max(1),
             let_go: 0,
             sent: None,
+            floor: 0,
             leader: 0,
-            behind: false,
+            broken: false,
             waits: None,
         }
     }
@@ -73,66 +80,74 @@ impl Kept {
     /// before begins with the gateway's word.
     pub(crate) fn session_up(&mut self, way: u16, continued: bool, now: Timestamp) {
         self.leader = way;
-        self.waits = (!continued).then(|| now.plus(WORD_WITHIN));
+        if !continued {
+            self.broken = true;
+            self.waits = Some(now.plus(WORD_WITHIN));
+        }
     }
 
-    /// The gateway says over this way what it has: all up to the frame of that number and print,
-    /// and whether the device must send again what came after. `print` tells the print of a frame.
+    /// The gateway says over this way what it has: all up to the frame of that number and print; or
+    /// that it wants nothing of what was said so far. `print` tells the print of a frame.
     pub(crate) fn received(
         &mut self,
         way: u16,
         after: Option<(u64, u32)>,
-        again: bool,
+        discard: bool,
         print: impl Fn(&Measurement) -> u32,
     ) {
         (self.leader, self.waits) = (way, None);
+        // A word that comes again must not have anything sent a third time.
+        let broken = std::mem::take(&mut self.broken);
         let known = after.and_then(|(sequence, said)| {
             let place = self.place(sequence)?;
             let frame = self.frames.get(place).filter(|frame| frame.sequence == sequence)?;
             (print(frame) == said).then_some((sequence, place))
         });
-        if again {
+        if discard {
+            self.go_on_after(self.frames.back().map(|newest| newest.sequence));
+        } else if broken {
             // Of a frame that is not kept here, or that said something else, nothing follows: all
             // that is kept is news to this gateway.
-            self.sent = known.map(|(sequence, _)| sequence);
-            self.behind = true;
+            self.go_on_after(known.map(|(sequence, _)| sequence));
         }
         if let Some((_, place)) = known {
             self.frames.drain(..place.saturating_sub(MARGIN));
         }
     }
 
-    /// What is to be sent next over this way, when `newest` was measured last; `None` while the
-    /// gateway's word is awaited, and when there is no more.
-    pub(crate) fn next(&self, way: u16, newest: u64, now: Timestamp) -> Option<&Measurement> {
-        if self.waits.is_some_and(|until| now < until) {
-            return None;
-        }
-        if way != self.leader {
-            let frame = self.frames.back().filter(|frame| frame.sequence == newest);
-            return frame.filter(|_| !self.behind);
-        }
-        self.frames.get(self.sent.map_or(0, |sent| self.place(sent + 1).unwrap_or(usize::MAX)))
+    fn go_on_after(&mut self, sequence: Option<u64>) {
+        self.sent = sequence;
+        self.floor = sequence.map_or(0, |sequence| sequence.saturating_add(1));
     }
 
-    /// That frame was handed to the wire. Whether this way carries what comes next, too.
-    pub(crate) fn sent(&mut self, way: u16, sequence: u64) -> bool {
-        let leads = way == self.leader;
-        if leads {
-            self.sent = Some(sequence);
-            self.behind = self.frames.back().is_some_and(|newest| newest.sequence > sequence);
+    /// Whether this way carries frames now. A gateway that says nothing stops the device for a
+    /// while, not for ever; what it had to say then comes too late.
+    pub(crate) fn carries(&mut self, way: u16, now: Timestamp) -> bool {
+        if self.waits.take_if(|until| now >= *until).is_some() {
+            self.broken = false;
         }
-        leads
+        self.waits.is_none() && way == self.leader
     }
 
-    /// That frame could not be sent, nor what follows it.
-    pub(crate) fn failed(&mut self, way: u16, sequence: u64) {
-        if way == self.leader {
-            self.sent = match self.place(sequence) {
-                Some(place) if place > 0 => Some(self.frames[place - 1].sequence),
-                _ => sequence.checked_sub(1),
-            };
-            self.behind = true;
+    /// What is to be sent next.
+    pub(crate) fn next(&self) -> Option<&Measurement> {
+        let place = match self.sent {
+            Some(sent) => self.place(sent.checked_add(1)?)?,
+            None => 0,
+        };
+        self.frames.get(place)
+    }
+
+    /// That frame was handed to the wire.
+    pub(crate) fn sent(&mut self, sequence: u64) {
+        self.sent = Some(sequence);
+    }
+
+    /// The wire did not take that frame, and may have lost those before it.
+    pub(crate) fn failed(&mut self, sequence: u64) {
+        if self.sent.is_some_and(|sent| sent >= sequence) {
+            self.floor = self.floor.max(sequence.saturating_sub(UNDER_WAY));
+            self.sent = self.floor.checked_sub(1);
         }
     }
 

@@ -96,7 +96,7 @@ use plantwin_seal::{Lane, OriginValue, origin_digest};
 use crate::kept::Kept;
 
 /// Most envelopes that one measurement sets off: what a device has kept goes out at this rate.
-const BURST: usize = 256;
+const BURST: usize = 32;
 
 /// One device with its keys.
 pub struct NativeDevice {
@@ -196,8 +196,8 @@ impl NativeDevice {
             Answer::Request { payload, ticket } => {
                 let done = match self.asked(&payload, &ticket) {
                     Ok(Asked::Write(writes)) => write(&writes),
-                    Ok(Asked::Note { after, again }) => {
-                        self.received(way, after, again);
+                    Ok(Asked::Note { after, discard }) => {
+                        self.received(way, after, discard);
                         Ok(())
                     }
                     Err(reason) => Err(reason),
@@ -212,26 +212,28 @@ impl NativeDevice {
         }
     }
 
-    fn received(&mut self, way: u16, after: Option<(u64, u32)>, again: bool) {
+    fn received(&mut self, way: u16, after: Option<(u64, u32)>, discard: bool) {
         let points = &self.points;
         if let Some(kept) = &mut self.kept {
-            kept.received(way, after, again, |frame| print(&said(points, frame)));
+            kept.received(way, after, discard, |frame| print(&said(points, frame)));
         }
     }
 
     /// What is to be done, if it may be now.
-    fn asked(&self, payload: &[u8], ticket: &Ticket) -> Result<Asked, String> {
+    fn asked(&mut self, payload: &[u8], ticket: &Ticket) -> Result<Asked, String> {
         let refuse = |why: &str| Err(why.to_owned());
         let Some(request) = native::from_bytes(payload) else {
             return refuse("no request that is known here");
         };
-        if ticket.is_overtaken() {
-            return refuse("a later request came before it");
-        }
         let layout = match &request {
             NativeRequest::Write { layout, .. } | NativeRequest::MakeSafe { layout, .. } => layout,
-            NativeRequest::Received { .. } => &self.layout,
+            NativeRequest::Received { after, discard } => {
+                return Ok(Asked::Note { after: *after, discard: *discard });
+            }
         };
+        if !self.agent.has_turn(ticket) {
+            return refuse("a later request came before it");
+        }
         if *layout != self.layout {
             return refuse("the plant's twin type has other points or units than this device");
         }
@@ -249,7 +251,7 @@ impl NativeDevice {
                 Some(why) => Err(why),
                 None => Ok(Asked::Write(writes)),
             },
-            NativeRequest::Received { after, again } => Ok(Asked::Note { after, again }),
+            NativeRequest::Received { after, discard } => Ok(Asked::Note { after, discard }),
         }
     }
 
@@ -282,39 +284,41 @@ impl NativeDevice {
         self.seal_frame(&self.frame(measured), now)
     }
 
-    /// What is to be sent over this way now that this was measured, in order: the envelope of it; of
-    /// a device that keeps its frames, those before it that are still to be sent as well, or nothing
-    /// while the gateway is about to say what it has. Without a session it is [`Self::WAITING`].
+    /// What is to be sent over this way now that this was measured, in order: the envelope of it,
+    /// and of a device that keeps its frames those before it that are still to be sent. Where there
+    /// is nothing to send, for want of a session, because another way carries the frames, or while
+    /// the gateway is about to say what it has, it is [`Self::WAITING`].
     pub fn report(&mut self, measured: &Measurement, way: u16, now: Timestamp) -> Vec<Envelope> {
         let waiting = || Envelope { sequence: None, bytes: Self::WAITING.to_vec() };
         let Some(kept) = &mut self.kept else {
             let sealed = self.seal(measured, now);
-            return vec![
-                sealed.map_or_else(|_| waiting(), |bytes| Envelope { sequence: None, bytes }),
-            ];
+            let envelope = |bytes| Envelope { sequence: None, bytes };
+            return vec![sealed.map_or_else(|_| waiting(), envelope)];
         };
         kept.add(measured);
+        if !kept.carries(way, now) {
+            return vec![waiting()];
+        }
         let mut envelopes = Vec::new();
-        while let Some(frame) = self.kept.as_ref().and_then(|k| k.next(way, measured.sequence, now))
-        {
+        while envelopes.len() < BURST {
+            let Some(frame) = self.kept.as_ref().and_then(Kept::next) else { break };
             let (sequence, frame) = (frame.sequence, self.frame(frame));
             let Ok(bytes) = self.seal_frame(&frame, now) else {
                 envelopes.push(waiting());
                 break;
             };
             envelopes.push(Envelope { sequence: Some(sequence), bytes });
-            let leads = self.kept.as_mut().is_some_and(|kept| kept.sent(way, sequence));
-            if !leads || envelopes.len() >= BURST {
-                break;
+            if let Some(kept) = &mut self.kept {
+                kept.sent(sequence);
             }
         }
         envelopes
     }
 
-    /// An envelope that [`Self::report`] gave could not be sent over this way, nor those after it.
-    pub fn failed(&mut self, way: u16, envelope: &Envelope) {
+    /// An envelope that [`Self::report`] gave could not be sent, nor those after it.
+    pub fn failed(&mut self, envelope: &Envelope) {
         if let (Some(kept), Some(sequence)) = (&mut self.kept, envelope.sequence) {
-            kept.failed(way, sequence);
+            kept.failed(sequence);
         }
     }
 
@@ -365,7 +369,7 @@ enum Asked {
     /// To write these points.
     Write(Vec<(PointIx, f64)>),
     /// To note what was received.
-    Note { after: Option<(u64, u32)>, again: bool },
+    Note { after: Option<(u64, u32)>, discard: bool },
 }
 
 /// The values that a device tells, each with its time.

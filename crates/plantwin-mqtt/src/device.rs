@@ -5,7 +5,7 @@
 //! envelopes only has no other way to report and takes no bare writes. Absent: what the device
 //! does with all this (see `plantwin-field`), what is in an envelope.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{
@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     client::{
-        INFLIGHT, Joining, Publisher, Pump, QUEUE, Session, Side, topic, unique_word, verdict,
+        Ack, INFLIGHT, Joining, Publisher, Pump, QUEUE, Session, Side, topic, unique_word, verdict,
     },
     config::Config,
     link::MAX_EXCHANGE,
@@ -103,7 +103,7 @@ fn start(
         traffic: Arc::clone(&traffic),
     };
     tasks.spawn(player.run(first));
-    let outlet = MqttOutlet { config, up, current: current_seen };
+    let outlet = MqttOutlet { config, under_way: VecDeque::new(), up, current: current_seen };
     let port =
         DevicePort { device: device.device, outlet: Box::new(outlet), requests: taken, traffic };
     (port, joined)
@@ -111,6 +111,8 @@ fn start(
 
 struct MqttOutlet {
     config: Arc<Config>,
+    /// Envelopes that the broker has not acknowledged; as many as the queue holds.
+    under_way: VecDeque<Ack>,
     up: watch::Sender<bool>,
     /// The connection in use; `None` while the device is away.
     current: watch::Receiver<Option<Publisher>>,
@@ -144,6 +146,34 @@ impl MqttOutlet {
     }
 }
 
+impl MqttOutlet {
+    /// Sends an envelope, or says that it was not taken, or that one before it was lost with its
+    /// connection.
+    async fn send(
+        &mut self,
+        publisher: Publisher,
+        topic: &str,
+        envelope: Vec<u8>,
+    ) -> Result<(), LinkError> {
+        while let Some(ack) = self.under_way.front_mut() {
+            match ack.try_recv() {
+                Ok(_) => drop(self.under_way.pop_front()),
+                Err(oneshot::error::TryRecvError::Empty) => break,
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    self.under_way.clear();
+                    let why = "it broke before the broker had acknowledged all";
+                    return Err(LinkError::Closed(why.to_owned()));
+                }
+            }
+        }
+        let sent = publisher.publish(topic, self.config.qos, false, envelope);
+        let full = |_| LinkError::Closed("the broker takes no more".to_owned());
+        let ack = tokio::time::timeout(ROOM, sent).await.map_err(full)??;
+        self.under_way.push_back(ack);
+        Ok(())
+    }
+}
+
 impl Outlet for MqttOutlet {
     /// A sealed device has no topics for bare values: nothing is sent, and that is an error.
     fn publish<'a>(&'a mut self, m: &'a Measurement) -> BoxFuture<'a, Result<(), LinkError>> {
@@ -163,7 +193,8 @@ impl Outlet for MqttOutlet {
         envelope: &'a [u8],
     ) -> BoxFuture<'a, Result<(), LinkError>> {
         Box::pin(async move {
-            let Some(topic) = self.config.topics.sealed.as_deref() else {
+            let config = Arc::clone(&self.config);
+            let Some(topic) = config.topics.sealed.as_deref() else {
                 return Err(LinkError::Unsupported(
                     "sealed envelopes of a plain device".to_owned(),
                 ));
@@ -176,7 +207,7 @@ impl Outlet for MqttOutlet {
             let Some(publisher) = self.current.borrow().clone() else {
                 return Err(LinkError::Closed("it is not connected to the broker".to_owned()));
             };
-            self.report(publisher, Messages::from_iter([(topic, envelope.to_vec())])).await
+            self.send(publisher, topic, envelope.to_vec()).await
         })
     }
 

@@ -4,7 +4,8 @@
 //! times what their twins can handle, because each letter with values is made to cost 20 us.
 //! Meanwhile commands are issued and alarms come and go. Latencies: a command from the request
 //! to its outcome (journal included), an alarm from the twin's raising it to the flush of its
-//! record. Once with the log in memory and once on the disk of the temporary folder.
+//! record. Once with the log in memory and once on the disk of the temporary folder; then with
+//! values of durable delivery, whose spool is full after a moment, so that the oldest make room.
 //!
 //! `cargo bench -p plantwin-runtime --bench overload [-- SECONDS]`
 
@@ -50,7 +51,10 @@ const CROSS_EVERY: Duration = Duration::from_millis(500);
 static FLOOD: ProtocolSchema = ProtocolSchema::bare("flood");
 
 /// A protocol whose devices never stop talking.
-struct Flood(Arc<AtomicU64>);
+struct Flood {
+    produced: Arc<AtomicU64>,
+    durable: bool,
+}
 
 struct Yes;
 
@@ -70,7 +74,7 @@ impl Protocol for Flood {
     }
 
     fn connect(&self, context: LinkContext) -> BoxFuture<'static, Result<Connection, LinkError>> {
-        let produced = Arc::clone(&self.0);
+        let (produced, durable) = (Arc::clone(&self.produced), self.durable);
         Box::pin(async move {
             let (events, receiver) = tokio::sync::mpsc::channel(64);
             let clock = Arc::clone(&context.clock);
@@ -89,7 +93,12 @@ impl Protocol for Flood {
                     };
                     let samples = [sample(0, value), sample(1, 2.0)].into_iter().collect();
                     let frame = Frame { received, sequence: Some(sequence), samples };
-                    if events.blocking_send(LinkEvent::Frame(frame)).is_err() {
+                    let event = if durable {
+                        LinkEvent::Durable { frame, receipt: sequence }
+                    } else {
+                        LinkEvent::Frame(frame)
+                    };
+                    if events.blocking_send(event).is_err() {
                         return;
                     }
                     produced.fetch_add(1, Relaxed);
@@ -204,21 +213,28 @@ fn main() {
     let seconds = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(20);
     let flags = if cfg!(debug_assertions) { "DEBUG BUILD" } else { "bench profile" };
     println!("overload: {DEVICES} devices, {COST:?} a letter; {flags}; {} cores", cores());
-    run("in memory", Box::new(MemoryStore::new()), seconds);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (disk, _) = SledStore::open(folder.path()).expect("a store");
-    run("on the disk", Box::new(disk), seconds);
+    run("the log in memory", Box::new(MemoryStore::new()), false, seconds);
+    for (what, durable) in [("the log on the disk", false), ("on the disk, durable", true)] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (disk, _) = SledStore::open(folder.path()).expect("a store");
+        run(what, Box::new(disk), durable, seconds);
+    }
 }
 
-fn run(where_to: &str, store: Box<dyn Store>, seconds: u64) {
-    println!("-- the log {where_to}");
+fn run(what: &str, store: Box<dyn Store>, durable: bool, seconds: u64) {
+    println!("-- {what}");
+    let delivery = if durable { "delivery = \"durable\"\n" } else { "" };
     let device = |i: usize| {
         format!(
-            "[device.d{i}]\ntype = \"gauge\"\nzone = \"a\"\nmode = \"physical\"\n[device.d{i}.flood]\n"
+            "[device.d{i}]\ntype = \"gauge\"\nzone = \"a\"\nmode = \"physical\"\n{delivery}\
+             [device.d{i}.flood]\n"
         )
     };
+    // Full within seconds.
+    let spool = "[spool]\ndevice_bytes = \"256 KiB\"\ntotal_bytes = \"2 MiB\"\n";
+    let spool = if durable { spool } else { "" };
     let text = format!(
-        "[plant]\nname = \"overload\"\n[zone.a]\n\
+        "[plant]\nname = \"overload\"\n[zone.a]\n{spool}\
          [type.gauge.twin]\ntype = \"gauge\"\n\
          [type.gauge.property.level]\nunit = \"cm\"\nrange = [0, 10]\n\
          [type.gauge.property.valve]\nunit = \"V\"\nrange = [0, 10]\naccess = \"rw\"\n\
@@ -226,7 +242,7 @@ fn run(where_to: &str, store: Box<dyn Store>, seconds: u64) {
         (0..DEVICES).map(device).collect::<String>()
     );
     let produced = Arc::new(AtomicU64::new(0));
-    let registry = Registry::new().with(Flood(Arc::clone(&produced)));
+    let registry = Registry::new().with(Flood { produced: Arc::clone(&produced), durable });
     let schemas = registry.schemas();
     let catalog = Catalog { protocols: &schemas, ..Catalog::default() };
     let checked = read_plant("overload.toml", &text, &catalog, &ReadOptions::default());
@@ -310,6 +326,12 @@ fn run(where_to: &str, store: Box<dyn Store>, seconds: u64) {
             lanes(|l| l.coalesced),
             lanes(|l| l.shed)
         );
+        if let Some(spool) = &view.spool {
+            println!(
+                "spool: {} records, {} bytes, {} dropped",
+                spool.records, spool.bytes, spool.dropped
+            );
+        }
         println!("commands: {asked} asked, {} done, {}", times.len(), spread(&times));
         println!("alarms to the log: {}", spread(&store.alarms.lock().unwrap()));
         for arbiter in &assembly.arbiters {

@@ -19,6 +19,12 @@ pub(crate) fn free(dir: &Path, name: &str) -> Result<PathBuf, StoreError> {
         })
 }
 
+/// The last that was set aside.
+pub(crate) fn newest(dir: &Path, name: &str) -> Option<PathBuf> {
+    let all = (1..=LIMIT).map(|n| dir.join(format!("{name}.damaged-{n}")));
+    all.take_while(|aside| aside.exists()).last()
+}
+
 /// Whether this is such a name.
 pub(crate) fn is_one(given: &str, name: &str) -> bool {
     let number = given.strip_prefix(name).and_then(|rest| rest.strip_prefix(".damaged-"));

@@ -5,12 +5,15 @@
 //! it stood, is not to blame. The thread that hangs keeps sled's lock and knows its files by path,
 //! and nobody can end it. Therefore nothing of it is moved: the new data base lies in `state.next`
 //! until a later opening finds the old one free, sets that aside and gives the new one its place
-//! ([`settle`]). Absent: the rebuilding itself ([`crate::rebuild`]).
+//! ([`settle`]). One that nobody vouched for ([`vouch`]) is none: such a thread may make its folder
+//! again when it wakes up. Absent: the rebuilding itself ([`crate::rebuild`]).
 
 use std::{
-    fs::{self, File, TryLockError},
+    collections::BTreeSet,
+    fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use crate::{
@@ -22,8 +25,25 @@ use crate::{
 
 /// The data base that was built beside one that hangs.
 pub(crate) const NEXT: &str = "state.next";
+/// In it: it is all there.
+const WHOLE: &str = "whole";
+/// Beside one that hangs: its main file as it was before sled touched it.
+const IMAGE: &str = "state.as-found";
 /// Read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// Data bases in which a thread of this process hangs.
+static HANG: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A thread of ours hangs in this data base.
+pub(crate) fn note_hang(path: &Path) {
+    HANG.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+}
+
+/// Whether one does, or did.
+pub(crate) fn hangs(path: &Path) -> bool {
+    HANG.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+}
 
 /// Where the data base in `dir` lies. One that was built beside another takes its place as soon as
 /// nobody holds that any more.
@@ -32,40 +52,92 @@ pub(crate) fn settle(dir: &Path, report: &mut OpenReport) -> Result<PathBuf, Sto
     if !next.exists() {
         return Ok(state);
     }
-    if is_held(&state) {
-        return Ok(next);
-    }
-    let fail = |source| StoreError::File {
+    let work = |report: &mut OpenReport| {
+        if !next.join(WHOLE).exists() {
+            let aside = aside::free(dir, NEXT).map_err(io::Error::other)?;
+            fs::rename(&next, &aside)?;
+            report.set_aside.push(aside);
+            files::sync_dir(dir)?;
+            return Ok(state.clone());
+        }
+        if is_held(&state) {
+            return Ok(next.clone());
+        }
+        if state.exists() {
+            let aside = aside::free(dir, STATE).map_err(io::Error::other)?;
+            fs::rename(&state, &aside)?;
+        }
+        // Whoever was ended between the two has told nobody.
+        if let Some(aside) = aside::newest(dir, STATE) {
+            let image = dir.join(IMAGE);
+            if image.exists() {
+                fs::rename(image, aside.join("db.as-found"))?;
+            }
+            report.set_aside.push(aside);
+        }
+        fs::rename(&next, &state)?;
+        files::sync_dir(dir)?;
+        // Of no use any more, and no harm.
+        let _ = fs::remove_file(state.join(WHOLE));
+        Ok(state.clone())
+    };
+    work(report).map_err(|source| StoreError::File {
         action: "give its place to the data base built anew in",
         path: next.clone(),
         source,
-    };
-    if state.exists() {
-        let aside = aside::free(dir, STATE)?;
-        fs::rename(&state, &aside).map_err(fail)?;
-        report.set_aside.push(aside);
+    })
+}
+
+/// The data base in `next` is whole, and safe.
+pub(crate) fn vouch(next: &Path) -> Result<(), StoreError> {
+    let made = File::create(next.join(WHOLE)).and_then(|file| file.sync_all());
+    made.and_then(|()| files::sync_dir(next)).map_err(|source| StoreError::File {
+        action: "vouch for the data base built anew in",
+        path: next.to_owned(),
+        source,
+    })
+}
+
+/// Keeps what the main file was before sled touched it, for whoever begins anew. A full disk must
+/// not keep the store from opening.
+pub(crate) fn keep_image(dir: &Path, image: Option<&[u8]>) {
+    if let Some(image) = image {
+        let _ = files::replace(&dir.join(IMAGE), image);
     }
-    fs::rename(&next, &state).and_then(|()| files::sync_dir(dir)).map_err(fail)?;
-    Ok(state)
 }
 
-/// Whether somebody holds sled's lock there.
+/// Gives the main file back what it was, unless somebody still works on it.
+pub(crate) fn image_back(dir: &Path) -> io::Result<()> {
+    let (image, state) = (dir.join(IMAGE), dir.join(STATE));
+    if image.exists() && !is_held(&state) {
+        fs::rename(image, state.join("db"))?;
+    }
+    Ok(())
+}
+
+/// Whether somebody holds sled's lock there, as far as can be told.
 fn is_held(state: &Path) -> bool {
-    let tried = File::open(state.join("db")).map(|file| file.try_lock());
-    matches!(tried, Ok(Err(TryLockError::WouldBlock)))
+    match File::open(state.join("db")) {
+        Ok(file) => !matches!(file.try_lock(), Ok(())),
+        Err(e) => e.kind() != io::ErrorKind::NotFound,
+    }
 }
 
-/// Whether the disk goes on while the data base in `path`, within `dir`, does not: a little is
-/// written, and every file is read. A disk that refuses answers as well.
-pub(crate) fn disk_answers(dir: &Path, path: &Path, patience: Patience) -> bool {
-    let (dir, path) = (dir.to_owned(), path.to_owned());
-    let asked = help(patience, move |progress| {
-        let _ = try_room(&dir);
-        for file in files::below(&path) {
-            progress.step();
-            let _ = read_through(&file, || progress.step());
-        }
-    });
+/// Whether the disk goes on while the data base in `path` does not: a little is written beside it,
+/// and every file is read. A disk that refuses answers as well.
+pub(crate) fn disk_answers(path: &Path, patience: Patience) -> bool {
+    let path = path.to_owned();
+    let asked = help(
+        patience,
+        || false,
+        move |progress| {
+            let _ = try_room(path.parent().unwrap_or(&path));
+            for file in files::below(&path) {
+                progress.step();
+                let _ = read_through(&file, || progress.step());
+            }
+        },
+    );
     matches!(asked, Ok(Helped::Done(())))
 }
 

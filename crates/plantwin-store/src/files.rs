@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -87,6 +87,21 @@ pub(crate) fn below(path: &Path) -> Vec<PathBuf> {
 /// How many bytes the files in `path` have, and those one folder below.
 pub(crate) fn bytes(path: &Path) -> u64 {
     below(path).iter().filter_map(|path| path.metadata().ok()).map(|about| about.len()).sum()
+}
+
+/// Gives a file this content, all of it or none.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let part = path.with_extension("part");
+    let write = || {
+        let mut file = File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&part, path)?;
+        sync_dir(path.parent().unwrap_or(path))
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&part);
+    })
 }
 
 /// Removes a file.

@@ -46,18 +46,33 @@ impl Progress {
 pub(crate) enum Helped<T> {
     Done(T),
     /// No sign of progress for so long, after so many steps. It may go on for ever.
-    Hangs(Duration, u64),
+    Hangs(Hang),
     Panicked(String),
 }
 
-/// Does `work` on a helper thread and waits for it as long as it goes on.
+/// What is known of a helper that hangs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hang {
+    /// How long no sign came.
+    pub(crate) waited: Duration,
+    /// Signs before that.
+    pub(crate) steps: u64,
+    /// What it works on answered meanwhile, and it still made no step.
+    pub(crate) alone: bool,
+}
+
+/// Does `work` on a helper thread and waits for it as long as it goes on. When it seems to hang,
+/// `answers` says whether that is its own fault: then it is given one more wait, since all may have
+/// stood still, this process too.
 pub(crate) fn help<T: Send + 'static>(
     patience: Patience,
+    answers: impl Fn() -> bool,
     work: impl FnOnce(&Progress) -> T + Send + 'static,
 ) -> std::io::Result<Helped<T>> {
     quiet_helper();
     let progress = Progress::default();
     let mut watch = Watch { patience, seen: 0 };
+    let mut alone = false;
     let (tell, told) = sync_channel(1);
     let of_helper = progress.clone();
     let helper = thread::Builder::new().name(HELPER.to_owned()).spawn(move || {
@@ -74,8 +89,12 @@ pub(crate) fn help<T: Send + 'static>(
             }
             Err(RecvTimeoutError::Timeout) => {
                 let steps = progress.steps();
-                if watch.hangs(steps) {
-                    return Ok(Helped::Hangs(waited, steps));
+                if !watch.hangs(steps) {
+                    alone = false;
+                } else if alone || !answers() {
+                    return Ok(Helped::Hangs(Hang { waited, steps, alone }));
+                } else {
+                    alone = true;
                 }
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -154,13 +173,45 @@ mod tests {
     fn a_helper_that_never_answers_is_given_up_and_one_that_panics_is_told() {
         let patience = Patience { first: Duration::from_millis(5), step: Duration::from_millis(5) };
         let (never, asked) = sync_channel::<()>(0);
-        let hangs = help(patience, move |progress| {
+        let waits = move |progress: &Progress| {
             progress.step();
-            asked.recv()
-        });
-        assert!(matches!(hangs, Ok(Helped::Hangs(_, 1))));
+            let _ = asked.recv();
+        };
+        let hangs = help(patience, || false, waits);
+        assert!(matches!(hangs, Ok(Helped::Hangs(Hang { steps: 1, alone: false, .. }))));
         drop(never);
-        let panics = help(PATIENCE, |_| panic!("torn"));
+        let panics = help(PATIENCE, || true, |_| panic!("torn"));
         assert!(matches!(panics, Ok(Helped::<()>::Panicked(why)) if why.ends_with(": torn")));
+    }
+
+    #[test]
+    fn a_helper_that_goes_on_once_its_disk_answers_again_is_waited_for() {
+        let patience = Patience { first: Duration::from_millis(5), step: Duration::from_mins(5) };
+        let (go_on, asked) = sync_channel::<()>(1);
+        let answers = || {
+            go_on.send(()).unwrap();
+            true
+        };
+        let done = help(patience, answers, move |progress| {
+            let _ = asked.recv();
+            progress.step();
+            7
+        });
+        assert!(matches!(done, Ok(Helped::Done(7))));
+    }
+
+    #[test]
+    fn a_helper_that_stands_still_though_its_disk_answers_hangs_alone() {
+        let patience = Patience { first: Duration::from_millis(5), step: Duration::from_millis(5) };
+        let (never, asked) = sync_channel::<()>(0);
+        let hangs = help(
+            patience,
+            || true,
+            move |_| {
+                let _ = asked.recv();
+            },
+        );
+        assert!(matches!(hangs, Ok(Helped::Hangs(Hang { steps: 0, alone: true, .. }))));
+        drop(never);
     }
 }

@@ -8,7 +8,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use crate::{
-    Finding, OpenReport, StoreError, aside,
+    Finding, OpenReport, StoreError, aside, beside,
     disk::{Disk, OsDisk},
     key::{self, Keys},
     key_file,
@@ -16,6 +16,7 @@ use crate::{
     lock::DirLock,
     log,
     marks::{self, Found, Marks, MarksFile},
+    rebuild,
     sled_store::Parts,
     state,
 };
@@ -32,7 +33,8 @@ pub(crate) fn open(dir: &Path, source: &KeySource) -> Result<(Parts, OpenReport)
     let lock = DirLock::take(dir)?;
     let mut report = OpenReport::default();
     put_old_layout_aside(dir, &mut report)?;
-    let fresh = !["marks", "state", "log"].iter().any(|name| dir.join(name).exists());
+    let known = ["marks", "state", "log", beside::NEXT, rebuild::REBUILDING];
+    let fresh = !known.iter().any(|name| dir.join(name).exists());
     let keys = match unlocked {
         Some(keys) => keys,
         // Somebody may have made it since.

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     Finding, OpenReport, StoreError, aside,
-    beside::NEXT,
+    beside::{self, NEXT},
     files,
     head::{HEAD_KEY, Head},
     key::Keys,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Beside the data base while it is built anew: the names of the old one and of the new one.
-const REBUILDING: &str = "rebuilding";
+pub(crate) const REBUILDING: &str = "rebuilding";
 /// In what was set aside: the main file as it was before sled touched it.
 const AS_FOUND: &str = "db.as-found";
 /// Records per batch, and bytes after which a batch ends.
@@ -177,8 +177,7 @@ pub(crate) fn set_aside(
     if let Some(image) = image {
         // The main file before sled touched it: whole, or not there. A full disk must not keep the
         // store from opening.
-        let part = aside.join("db.part");
-        let _ = fs::write(&part, image).and_then(|()| fs::rename(&part, aside.join(AS_FOUND)));
+        let _ = files::replace(&aside.join(AS_FOUND), image);
     }
     Ok(aside)
 }
@@ -217,8 +216,10 @@ pub(crate) fn take_back(dir: &Path) -> Result<(), StoreError> {
             if new.exists() {
                 fs::remove_dir_all(&new)?;
             }
-            // One that hangs was not moved.
-            if old != dir.join(STATE) {
+            if old == dir.join(STATE) {
+                // One that hangs was not moved.
+                beside::image_back(dir)?;
+            } else {
                 let found = old.join(AS_FOUND);
                 if found.exists() {
                     fs::rename(found, old.join("db"))?;
@@ -227,7 +228,8 @@ pub(crate) fn take_back(dir: &Path) -> Result<(), StoreError> {
             }
             files::sync_dir(dir)?;
         }
-        fs::remove_file(&marker)
+        fs::remove_file(&marker)?;
+        files::sync_dir(dir)
     };
     work().map_err(|source| StoreError::File {
         action: "take back what was set aside for",
@@ -236,8 +238,19 @@ pub(crate) fn take_back(dir: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// The new data base is safe, or the old one is back.
-pub(crate) fn over(dir: &Path) -> Result<(), StoreError> {
+/// The new data base in `path` is safe.
+pub(crate) fn over(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let marker = dir.join(REBUILDING);
-    if marker.exists() { files::remove(&marker) } else { Ok(()) }
+    if !marker.exists() {
+        return Ok(());
+    }
+    if path == dir.join(NEXT) {
+        beside::vouch(path)?;
+    }
+    files::remove(&marker)?;
+    files::sync_dir(dir).map_err(|source| StoreError::File {
+        action: "sync the directory",
+        path: dir.to_owned(),
+        source,
+    })
 }

@@ -21,7 +21,7 @@ use crate::{
     beside::{self, NEXT},
     files::{self, SledFiles},
     head::{HEAD_KEY, Head},
-    helper::{Helped, Patience, Progress, help},
+    helper::{Hang, Helped, Patience, Progress, help},
     key::Keys,
     names::{self, NameId, Names},
     rebuild::{self, Certain},
@@ -52,15 +52,15 @@ pub(crate) struct Opener {
     pub(crate) open: fn(&Path) -> sled::Result<sled::Db>,
     /// By the bytes of its files.
     pub(crate) patience: fn(u64) -> Patience,
-    /// Whether the disk goes on, by the store's directory and the data base's.
-    pub(crate) disk_answers: fn(&Path, &Path) -> bool,
+    /// Whether the disk goes on that the data base in this folder lies on.
+    pub(crate) disk_answers: fn(&Path) -> bool,
 }
 
 /// sled itself.
 pub(crate) const SLED: Opener = Opener {
     open: |path| sled_config(path).open(),
     patience,
-    disk_answers: |dir, path| beside::disk_answers(dir, path, STEPS),
+    disk_answers: |path| beside::disk_answers(path, STEPS),
 };
 /// For what reports its steps from the first on.
 const STEPS: Patience = Patience { first: STEP_PATIENCE, step: STEP_PATIENCE };
@@ -126,7 +126,7 @@ pub(crate) fn open_by(
     };
     if let (Err(Trouble::Damage(_)), Some(image), false) = (&outcome, &image, is_asked)
         && remove_snapshots(&path, false)
-        && fs::write(&main, image).is_ok()
+        && files::replace(&main, image).is_ok()
     {
         // A process that was killed while sled wrote a snapshot leaves one that it then believes.
         // Without it sled reads its log from the beginning, and the marks say whether that is all.
@@ -140,14 +140,14 @@ pub(crate) fn open_by(
         Err(trouble) => {
             let mut told = report.clone();
             let old = match trouble {
-                Trouble::Hangs(waited, records)
-                    if path != dir.join(STATE) || !(opener.disk_answers)(dir, &path) =>
+                Trouble::Hangs(Hang { waited, steps, alone })
+                    if path != dir.join(STATE) || !alone =>
                 {
-                    return Err(StoreError::Hangs { path, waited, records, rebuild: asked });
+                    return Err(StoreError::Hangs { path, waited, records: steps, rebuild: asked });
                 }
-                Trouble::Hangs(waited, records) => {
-                    let reason = hang(&path, waited, records);
-                    told.findings.push(Finding::StateDamaged { reason });
+                Trouble::Hangs(how) => {
+                    told.findings.push(Finding::StateDamaged { reason: hang(&path, how) });
+                    beside::keep_image(dir, image.as_deref());
                     let next = dir.join(NEXT);
                     rebuild::begin(dir, &path, &next)?;
                     std::mem::replace(&mut path, next)
@@ -157,7 +157,7 @@ pub(crate) fn open_by(
                     rebuild::set_aside(dir, &path, image.as_deref())?
                 }
             };
-            if old != path {
+            if old != path && path != dir.join(NEXT) {
                 told.set_aside.push(old.clone());
             }
             let of = (old.as_path(), path.as_path());
@@ -173,7 +173,7 @@ pub(crate) fn open_by(
     report.records = trees.values().map(|head| head.count).sum();
     let files = SledFiles::open(dir, &path)?;
     // In this order: the new one is safe, and was asked for no more.
-    rebuild::over(dir)?;
+    rebuild::over(dir, &path)?;
     if is_asked {
         files::remove(&asked)?;
     }
@@ -181,10 +181,10 @@ pub(crate) fn open_by(
 }
 
 /// Why a data base is built anew that hangs though its disk answers.
-fn hang(path: &Path, waited: Duration, records: u64) -> String {
+fn hang(path: &Path, Hang { waited, steps, .. }: Hang) -> String {
     format!(
-        "it hangs: no progress for {waited:?} after {records} records, while its disk answers; it \
-         was left in {}, where a thread goes on with it until plantwin is started again, and the \
+        "it hangs: no progress for {waited:?} after {steps} records, while its disk answers; it \
+         is left in {}, where a thread goes on with it until plantwin is started again, and the \
          next start sets it aside",
         path.display()
     )
@@ -210,8 +210,8 @@ pub(crate) enum Trouble {
     Io(std::io::Error),
     /// What is there is not what was written.
     Damage(String),
-    /// Nothing for so long, after so many records. What it holds is unknown.
-    Hangs(Duration, u64),
+    /// Nothing comes any more. What it holds is unknown.
+    Hangs(Hang),
 }
 
 impl std::fmt::Display for Trouble {
@@ -219,7 +219,7 @@ impl std::fmt::Display for Trouble {
         match self {
             Self::Io(e) => e.fmt(f),
             Self::Damage(reason) => f.write_str(reason),
-            Self::Hangs(waited, _) => write!(f, "no progress for {waited:?}"),
+            Self::Hangs(hang) => write!(f, "no progress for {:?}", hang.waited),
         }
     }
 }
@@ -254,6 +254,11 @@ pub(crate) fn open_checked(opener: Opener, path: &Path, keys: &Keys) -> Result<C
     let mut tries = 1;
     loop {
         match open_once(opener, path, keys) {
+            // Nobody ends a thread of ours that hangs in there.
+            Err(Trouble::Io(e)) if is_held(&e) && beside::hangs(path) => {
+                let (waited, steps) = (Duration::ZERO, 0);
+                return Err(Trouble::Hangs(Hang { waited, steps, alone: true }));
+            }
             Err(Trouble::Io(e)) if is_held(&e) && tries < LOCK_TRIES => {
                 tries += 1;
                 thread::sleep(LOCK_WAIT);
@@ -269,14 +274,19 @@ fn is_held(error: &std::io::Error) -> bool {
 
 fn open_once(opener: Opener, path: &Path, keys: &Keys) -> Result<Checked, Trouble> {
     let patience = (opener.patience)(files::bytes(path));
+    let answers = || (opener.disk_answers)(path);
+    let place = path.to_owned();
     let (path, keys) = (path.to_owned(), keys.clone());
-    let outcome = help(patience, move |progress| {
+    let outcome = help(patience, answers, move |progress| {
         let outcome = (opener.open)(&path).map_err(Trouble::from);
         outcome.and_then(|db| check(db, &keys, progress))
     });
     match outcome.map_err(Trouble::Io)? {
         Helped::Done(outcome) => outcome,
-        Helped::Hangs(waited, records) => Err(Trouble::Hangs(waited, records)),
+        Helped::Hangs(hang) => {
+            beside::note_hang(&place);
+            Err(Trouble::Hangs(hang))
+        }
         Helped::Panicked(reason) => Err(Trouble::Damage(reason)),
     }
 }
@@ -285,9 +295,9 @@ fn open_once(opener: Opener, path: &Path, keys: &Keys) -> Result<Checked, Troubl
 /// is read next. One that hangs keeps sled's own lock, so that it cannot be opened anew.
 pub(crate) fn close(db: sled::Db) -> Result<(), StoreError> {
     const ACTION: &str = "close the data base";
-    match help(STEPS, move |_| drop(db)) {
+    match help(STEPS, || false, move |_| drop(db)) {
         Ok(Helped::Done(()) | Helped::Panicked(_)) => Ok(()),
-        Ok(Helped::Hangs(..)) => {
+        Ok(Helped::Hangs(_)) => {
             Err(StoreError::Backend { action: ACTION, reason: "it hangs".to_owned() })
         }
         Err(e) => Err(StoreError::Backend { action: ACTION, reason: e.to_string() }),

@@ -64,7 +64,7 @@
 //! };
 //! let frame = Frame { received: now, sequence: None, samples: [level].into_iter().collect() };
 //! let traffic = TrafficSnapshot::default();
-//! let mail = FrameMail { frame, traffic, receipt: None, origin: vec![] };
+//! let mail = FrameMail { frame, traffic, receipt: None, origin: vec![], replaced: false };
 //! core.apply(&plan, TwinMail::Frame(mail), now, &mut effects);
 //!
 //! let seen = core.observed(&plan);

@@ -139,6 +139,9 @@ pub struct FrameMail {
     /// The device's own digests over the values, in their order; none from devices that make
     /// none.
     pub origin: Vec<Option<OriginDigest>>,
+    /// Sealed in a session that another took over from: a device that counts anew has no keys of
+    /// it, so this is of the count that is known.
+    pub replaced: bool,
 }
 
 /// What became of the device's session, as the line found it.

@@ -74,6 +74,18 @@ pub(crate) enum Admission {
     Unauthenticated,
 }
 
+/// How a frame came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Manner {
+    /// As the device sent it.
+    Live,
+    /// Sealed in a session that another took over from: whatever its number, it is of the count that
+    /// is known.
+    Replaced,
+    /// Later than newer values: it says nothing of now, nor of where the device's count is.
+    Outdated,
+}
+
 /// Up to where a device's frames were received without a gap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Taken {
@@ -202,19 +214,18 @@ impl Session {
         self.memory.restore(recorded, now);
     }
 
-    /// Judges a frame as a whole. One that is `outdated` bears values of its time and says nothing
-    /// of now.
-    pub(crate) fn admit(&mut self, frame: &Frame, outdated: bool, now: Timestamp) -> Admission {
+    /// Judges a frame as a whole.
+    pub(crate) fn admit(&mut self, frame: &Frame, manner: Manner, now: Timestamp) -> Admission {
         if !self.is_open(now) {
             return Admission::Unauthenticated;
         }
-        self.memory.admit(frame, outdated)
+        self.memory.admit(frame, manner)
     }
 
     /// Judges a frame that is heard, and not believed: it is remembered like any other, so that it
     /// is neither missing nor new when the device is believed again.
-    pub(crate) fn note(&mut self, frame: &Frame, outdated: bool) -> Admission {
-        self.memory.admit(frame, outdated)
+    pub(crate) fn note(&mut self, frame: &Frame, manner: Manner) -> Admission {
+        self.memory.admit(frame, manner)
     }
 
     /// Opens one sample of an admitted frame.

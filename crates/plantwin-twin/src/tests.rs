@@ -115,6 +115,7 @@ pub(crate) fn frame(sequence: u64, time: Timestamp, level: f64, valve: f64) -> F
         traffic: TrafficSnapshot { up_bytes: 60, up_packets: 1, ..TrafficSnapshot::default() },
         receipt: None,
         origin: Vec::new(),
+        replaced: false,
     }
 }
 

@@ -90,7 +90,6 @@ pub struct Ticket {
     number: u64,
     digest: [u8; 32],
     age: Duration,
-    overtaken: bool,
     commands: bool,
 }
 
@@ -98,11 +97,6 @@ impl Ticket {
     /// How long the session has been up, by the device's clock.
     pub const fn age(&self) -> Duration {
         self.age
-    }
-
-    /// Whether a later request of the session was opened before this one.
-    pub const fn is_overtaken(&self) -> bool {
-        self.overtaken
     }
 
     /// Whether the token still allows commands: beyond its end it is good for reading alone.
@@ -137,7 +131,7 @@ struct Link {
     started: Timestamp,
     /// End of the token that it was begun with.
     expires: Timestamp,
-    /// Highest number of a request that was opened.
+    /// Highest number of a request that had its turn.
     asked: Option<u64>,
 }
 
@@ -243,6 +237,17 @@ impl Agent {
                 Answer::Send { bytes, event: Some(AgentEvent::Refused(error)) }
             }
         }
+    }
+
+    /// A request whose order counts has its turn: whether no later one of its session had before.
+    pub fn has_turn(&mut self, ticket: &Ticket) -> bool {
+        let links = [&mut self.current, &mut self.fresh];
+        let link = links.into_iter().flatten().find(|link| link.number() == ticket.session);
+        link.is_some_and(|link| {
+            let first = link.asked.is_none_or(|asked| ticket.number > asked);
+            link.asked = link.asked.max(Some(ticket.number));
+            first
+        })
     }
 
     /// The answer to a request of the gateway.
@@ -486,14 +491,12 @@ impl Agent {
             .opener
             .open_bytes(REQUEST, sealed, now)
             .map_err(|error| refused(error.into()))?;
-        let overtaken = link.asked.is_some_and(|asked| header.sequence < asked);
-        link.asked = link.asked.max(Some(header.sequence));
         let (age, commands) = (now.since(link.started), now < link.expires);
         if self.fresh.as_ref().is_some_and(|fresh| fresh.number() == header.session) {
             self.current = self.fresh.take();
         }
         let (session, number) = (header.session, header.sequence);
-        let ticket = Ticket { session, number, digest, age, overtaken, commands };
+        let ticket = Ticket { session, number, digest, age, commands };
         Ok(Answer::Request { payload, ticket })
     }
 }

@@ -6,8 +6,8 @@
 //! checks all that, so that a revocation is effective at once.
 //!
 //! **Renewal without a gap**: a new session takes over the old one ([`GatewaySession::replaces`]),
-//! whose telemetry still opens until that one's own end, and for [`OVERLAP`] at least: a broker
-//! delivers later what was sealed in time. The header of an envelope names its session. What
+//! whose telemetry still opens until that one's own end: a broker delivers later what was sealed in
+//! time. The header of an envelope names its session. What
 //! was asked in the old one and is not answered yet still holds it, so it is shared, not handed over.
 //! Absent: which commands are allowed (the policy decides), queues, audit.
 
@@ -33,8 +33,12 @@ pub const RENEW_AFTER: Duration = Duration::from_mins(10);
 pub const SESSION_LIFE: Duration = Duration::from_mins(15);
 /// How long an expired token is honoured while the authority cannot be reached.
 pub const GRACE: Duration = Duration::from_hours(1);
-/// How long telemetry of a session that was replaced still opens at least.
+/// How long what was asked in a session that was replaced may still be answered, and what a session
+/// must have left so that a broker can deliver what was sealed in it.
 pub const OVERLAP: Duration = Duration::from_secs(30);
+/// Sessions before one that still open: a link that breaks more often than this within a session's
+/// life costs what its broker held back.
+const CHAIN: usize = 8;
 /// A session is renewed this long before its token expires.
 const TOKEN_MARGIN: Duration = Duration::from_mins(1);
 /// And not before it is this old: also how often it is tried whether the authority is back.
@@ -58,6 +62,8 @@ pub struct Telemetry {
     pub lane: Lane,
     /// Its place in the device's order within the session.
     pub sequence: u64,
+    /// It was sealed in a session that another took over from.
+    pub replaced: bool,
     /// What it said.
     pub payload: Vec<u8>,
 }
@@ -241,10 +247,19 @@ impl GatewaySession {
         }
         // What opens by the one before still does for the rest of its time: links may break often.
         before.forget(now);
-        let quiet = now.plus(OVERLAP);
-        let until = before.expires().max(quiet);
-        self.previous = Some(Replaced { session: Arc::clone(old), quiet, until });
+        before.cut(CHAIN - 1);
+        let (quiet, until) = (now.plus(OVERLAP), before.expires());
+        let over = now >= until;
+        self.previous = (!over).then(|| Replaced { session: Arc::clone(old), quiet, until });
         Ok(())
+    }
+
+    /// Lets go of all sessions before this one but the last `keep`.
+    fn cut(&mut self, keep: usize) {
+        match &self.previous {
+            Some(before) if keep > 0 => lock(&before.session).cut(keep - 1),
+            _ => self.previous = None,
+        }
     }
 
     /// Forgets the keys that requests are sealed with, also those of the session before it. What
@@ -330,7 +345,7 @@ impl GatewaySession {
         now: Timestamp,
     ) -> Result<Telemetry, AuthError> {
         self.check(now)?;
-        self.open(envelope, true, now)
+        self.open(Sealed::from_bytes(envelope.to_vec())?, true, now)
     }
 
     /// The same of a device that is not believed any more, also of one whose key was revoked: for
@@ -344,29 +359,30 @@ impl GatewaySession {
         now: Timestamp,
     ) -> Result<Telemetry, AuthError> {
         self.check_time(now)?;
-        self.open(envelope, false, now)
+        self.open(Sealed::from_bytes(envelope.to_vec())?, false, now)
     }
 
     /// Opens with the keys that the envelope names: this session's, or those of one before it,
     /// whose time was settled when it was replaced.
     fn open(
         &mut self,
-        envelope: &[u8],
+        sealed: Sealed<[u8]>,
         believed: bool,
         now: Timestamp,
     ) -> Result<Telemetry, AuthError> {
-        let sealed = Sealed::<[u8]>::from_bytes(envelope.to_vec())?;
         let header = *sealed.header();
         if header.session != self.number() {
             self.forget(now);
             let before = self.previous.as_ref().ok_or(SealError::Session)?;
-            return lock(&before.session).open(envelope, believed, now);
+            let opened = lock(&before.session).open(sealed, believed, now);
+            return opened.map(|telemetry| Telemetry { replaced: true, ..telemetry });
         }
         if believed && self.revoked.contains(&self.claims.cnf) {
             return Err(AuthError::Revoked);
         }
         let payload = self.opener.open_bytes(TELEMETRY, sealed, now)?;
-        Ok(Telemetry { lane: header.lane, sequence: header.sequence, payload })
+        let (lane, sequence) = (header.lane, header.sequence);
+        Ok(Telemetry { lane, sequence, replaced: false, payload })
     }
 }
 

@@ -107,6 +107,7 @@ pub(crate) fn frame(sequence: u64, points: usize, clock: &Arc<dyn Clock>) -> Twi
         traffic: TrafficSnapshot { up_bytes: 64, up_packets: 1, ..TrafficSnapshot::default() },
         receipt: None,
         origin: vec![],
+        replaced: false,
     })
 }
 

@@ -71,6 +71,8 @@ pub(super) struct Errands {
     running: FuturesUnordered<BoxFuture<'static, (u64, Option<TwinMail>)>>,
     writes: Vec<Pending>,
     next: u64,
+    /// Of those running: words that nobody waits for.
+    words: usize,
     /// Panics of adapters.
     panics: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
@@ -79,11 +81,12 @@ pub(super) struct Errands {
 impl Errands {
     pub(super) fn new(panics: Arc<AtomicU64>, clock: Arc<dyn Clock>) -> Self {
         let running = FuturesUnordered::new();
-        Self { running, writes: Vec::new(), next: 0, panics, clock }
+        Self { running, writes: Vec::new(), next: 0, words: 0, panics, clock }
     }
 
+    /// Whether nobody waits for an answer.
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.running.len() == self.words
     }
 
     /// Brings a device to its safe state as far as it listens, and tells whether it said so.
@@ -104,21 +107,22 @@ impl Errands {
         }));
     }
 
-    /// Tells a device what was received of it. Until it answered, `owed` says whether it must send
-    /// again what came after that.
-    pub(super) fn tell_taken(&mut self, way: Way, taken: Option<Taken>, owed: Arc<AtomicBool>) {
+    /// Tells a device what was received of it, and as long as `discard` says so, that what it said
+    /// before is not wanted.
+    pub(super) fn tell_taken(&mut self, way: Way, taken: Option<Taken>, discard: Arc<AtomicBool>) {
         if self.running.len() >= UNDER_WAY {
-            // It hears of it with its next session.
+            // It waits for that word, and says so; then it is asked anew.
             return;
         }
         let errand = self.number();
+        self.words += 1;
         let (panics, clock) = (Arc::clone(&self.panics), Arc::clone(&self.clock));
         self.running.push(Box::pin(async move {
-            let again = owed.load(Relaxed);
+            let unwanted = discard.load(Relaxed);
             for _ in 0..TOLD_TRIES {
-                match tell(&way, taken, again, &*clock, &panics).await {
+                match tell(&way, taken, unwanted, &*clock, &panics).await {
                     Ok(()) => {
-                        owed.fetch_and(!again, Relaxed);
+                        discard.fetch_and(!unwanted, Relaxed);
                         break;
                     }
                     Err(why) => tracing::debug!("a device did not hear what was received: {why}"),
@@ -165,6 +169,7 @@ impl Errands {
             if letter.is_some() {
                 return letter;
             }
+            self.words -= 1;
         }
     }
 
@@ -173,6 +178,7 @@ impl Errands {
     /// anew.
     pub(super) fn break_off(&mut self) -> Vec<TwinMail> {
         self.running.clear();
+        self.words = 0;
         let answer = |pending: Pending| {
             let error = if pending.sent.load(Relaxed) {
                 WriteError::Unknown("the connection ended before the device answered".to_owned())
@@ -225,12 +231,12 @@ async fn send(
 async fn tell(
     way: &Way,
     taken: Option<Taken>,
-    again: bool,
+    discard: bool,
     clock: &dyn Clock,
     panics: &AtomicU64,
 ) -> Result<(), String> {
     let Some(keys) = &way.keys else { return Ok(()) };
-    let (number, bytes) = session::sealed_word(keys, taken, again, clock.now())?;
+    let (number, bytes) = session::sealed_word(keys, taken, discard, clock.now())?;
     let answer = guarded(async { way.control.exchange(bytes).await }, &way.endpoint, panics).await;
     let answer = answer.map_err(|e| format!("failed to {e}"))?;
     match session::opened(keys, number, &answer, clock.now())? {

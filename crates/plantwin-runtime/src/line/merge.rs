@@ -13,6 +13,7 @@ use plantwin_twin::{FrameMail, MAX_RECEIPTS};
 pub(super) fn merge(waiting: &mut FrameMail, newer: FrameMail) -> u64 {
     // Digests travel with values that are recorded, and those are never merged.
     waiting.origin.clear();
+    waiting.replaced &= newer.replaced;
     waiting.traffic = sum(waiting.traffic, newer.traffic);
     let (older, newer) = (&mut waiting.frame, newer.frame);
     if is_repetition(older, &newer) {

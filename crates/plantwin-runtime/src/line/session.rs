@@ -28,7 +28,7 @@ use plantwin_adapter::{Connection, Frame, Sample};
 use plantwin_authority::{
     AuthError,
     native::{self, NativeAnswer, NativeFrame, NativeRequest},
-    pws::{GatewaySession, Purpose},
+    pws::{GatewaySession, OVERLAP, Purpose},
 };
 use plantwin_field::NativeDevice;
 use plantwin_model::{Clock, DeviceId, DeviceSpec, Identity, PointIx, Timestamp, TwinType, ZoneId};
@@ -59,6 +59,15 @@ pub(super) type Keys = Arc<Mutex<GatewaySession>>;
 pub(super) struct OpenedFrame {
     pub(super) frame: Frame,
     pub(super) origin: Vec<Option<OriginDigest>>,
+    /// Sealed in a session before the one that is up.
+    pub(super) replaced: bool,
+}
+
+impl From<Frame> for OpenedFrame {
+    /// Of values that came in the open.
+    fn from(frame: Frame) -> Self {
+        Self { frame, origin: Vec::new(), replaced: false }
+    }
 }
 
 /// What became of an envelope.
@@ -110,10 +119,9 @@ pub(super) struct DeviceSession {
     lost: Vec<u64>,
     /// Envelopes whose values nobody took and nobody will, not told yet.
     shed: u64,
-    /// The device said things before its session that nobody here can open, and has not heard so.
-    owed: Arc<AtomicBool>,
-    /// What it said before its next session is not to be said again: it was confined.
-    discarded: bool,
+    /// What the device said before its next session is not wanted: it was confined, and has not
+    /// heard so.
+    discard: Arc<AtomicBool>,
     pub(super) evidence: Evidence,
     confined: bool,
 }
@@ -146,8 +154,7 @@ impl DeviceSession {
             early: VecDeque::new(),
             lost: Vec::new(),
             shed: 0,
-            owed: Arc::default(),
-            discarded: false,
+            discard: Arc::default(),
             evidence: Evidence::default(),
             confined: false,
         }
@@ -172,9 +179,9 @@ impl DeviceSession {
         }
     }
 
-    /// Whether the device is to say again what it said before its session, until it heard so.
-    pub(super) fn owed(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.owed)
+    /// Whether the device is to let go of what it said before its session, until it heard so.
+    pub(super) fn discard(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.discard)
     }
 
     /// The keys to have the device brought to its safe state with, revoked or not.
@@ -202,15 +209,15 @@ impl DeviceSession {
     /// The device was confined and let go meanwhile: what it said by then is not to be believed.
     pub(super) fn forget_past(&mut self) {
         self.past = None;
-        self.discarded = true;
+        self.discard.store(true, Relaxed);
     }
 
     /// Forgets keys that open what a device said once their session is over: it may stay away, or
     /// confined, for good.
     pub(super) fn retire(&mut self, now: Timestamp) {
-        for keys in [&mut self.past, &mut self.ear] {
-            keys.take_if(|keys| now >= lock(keys).expires());
-        }
+        self.ear.take_if(|keys| now >= lock(keys).expires());
+        // With too little left for what a broker holds, the device rather says it again.
+        self.past.take_if(|keys| now.plus(OVERLAP) >= lock(keys).expires());
     }
 
     /// The connection is gone. The keys are left until the next proof, to open what the device sent
@@ -239,9 +246,11 @@ impl DeviceSession {
         self.give_up_early();
         let lost = self.take_lost();
         let ear = self.keys.take().or(self.last_word.take()).or(self.ear.take());
+        // It may have been confined while no path was up.
+        let ear = ear.or(self.past.take());
         self.end();
         self.past = None;
-        self.discarded = true;
+        self.discard.store(true, Relaxed);
         self.lost = lost;
         self.ear = ear.filter(|_| confined && self.is_sealed());
         self.evidence = Evidence::default();
@@ -262,6 +271,10 @@ impl DeviceSession {
         if self.confined || self.identity == Identity::Plain {
             return;
         }
+        // Of a session that is over nothing opens here: the device must not think that it goes on.
+        let now = self.clock.now();
+        self.retire(now);
+        self.keys.take_if(|keys| now >= lock(keys).expires());
         if let Some(trust) = &self.trust {
             let subject = Subject {
                 device: self.device.clone(),
@@ -304,14 +317,10 @@ impl DeviceSession {
                 let expires = session.expires();
                 // What is on its way under the keys before these still opens for a while, also
                 // while a request that is under way holds them.
-                match self.keys.take().or(self.past.take()) {
-                    Some(old) => {
-                        // Both are of this device: we asked it.
-                        let _ = session.replaces(&old, now);
-                    }
-                    None => self.owed.store(!self.discarded, Relaxed),
+                if let Some(old) = self.keys.take().or(self.past.take()) {
+                    // Both are of this device: we asked it.
+                    let _ = session.replaces(&old, now);
                 }
-                self.discarded = false;
                 (self.past, self.cnf) = (None, Some(session.claims().cnf));
                 self.keys = Some(Arc::new(Mutex::new(*session)));
                 (self.last_word, self.waiting) = (None, 0);
@@ -372,8 +381,9 @@ impl DeviceSession {
             return Unsealed::Waits;
         }
         match self.unseal(&envelope.envelope, now) {
-            Ok(bytes) => {
+            Ok((bytes, replaced)) => {
                 let opened = self.read(&bytes, envelope.received);
+                let opened = opened.map(|opened| OpenedFrame { replaced, ..opened });
                 self.shed += u64::from(opened.is_none());
                 opened.map_or(Unsealed::Never, Unsealed::Opened)
             }
@@ -390,13 +400,13 @@ impl DeviceSession {
     }
 
     /// With the keys of the session, or, of a confined device, with what is left of them.
-    fn unseal(&self, envelope: &[u8], now: Timestamp) -> Result<Vec<u8>, AuthError> {
+    fn unseal(&self, envelope: &[u8], now: Timestamp) -> Result<(Vec<u8>, bool), AuthError> {
         let opened = match (&self.keys, &self.ear) {
             (Some(keys), _) => lock(keys).open_telemetry(envelope, now),
             (None, Some(ear)) => lock(ear).open_unbelieved(envelope, now),
             (None, None) => Err(AuthError::NoSession),
         };
-        opened.map(|telemetry| telemetry.payload)
+        opened.map(|telemetry| (telemetry.payload, telemetry.replaced))
     }
 
     /// The values in a genuine envelope, if they are such that they may be passed on.
@@ -426,7 +436,7 @@ impl DeviceSession {
         };
         let samples = frame.samples.iter().map(sample).collect();
         let frame = Frame { received, sequence: Some(frame.sequence), samples };
-        Some(OpenedFrame { frame, origin })
+        Some(OpenedFrame { frame, origin, replaced: false })
     }
 
     /// The device says that it has no session. Where we think there is one, it began anew so fast
@@ -464,11 +474,11 @@ const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(10);
 pub(super) fn sealed_word(
     keys: &Keys,
     taken: Option<Taken>,
-    again: bool,
+    discard: bool,
     now: Timestamp,
 ) -> Result<(u64, Vec<u8>), String> {
     let after = taken.map(|taken| (taken.sequence, taken.print));
-    let request = NativeRequest::Received { after, again };
+    let request = NativeRequest::Received { after, discard };
     lock(keys)
         .seal_request(Purpose::Read, &native::to_bytes(&request), now)
         .map_err(|e| format!("failed to {e}"))

@@ -83,7 +83,7 @@ mod tests {
     fn values(sequence: u64) -> OpenedFrame {
         let received = Timestamp::from_millis(1_000);
         let frame = Frame { received, sequence: Some(sequence), samples: [].into_iter().collect() };
-        OpenedFrame { frame, origin: Vec::new() }
+        frame.into()
     }
 
     fn sequence(opened: Option<OpenedFrame>) -> Option<u64> {

@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
-use plantwin_adapter::{Connection, Frame, LinkContext, LinkError, LinkEvent, TrafficSnapshot};
+use plantwin_adapter::{Connection, LinkContext, LinkError, LinkEvent, TrafficSnapshot};
 use plantwin_authority::pws::RevocationList;
 use plantwin_model::{AuditResult, Delivery, PointIx};
-use plantwin_seal::{Lane, OriginDigest};
+use plantwin_seal::Lane;
 use plantwin_twin::{
     FrameMail, LinkDownMail, LinkUpMail, SessionMail, Taken, TwinMail, WriteError,
 };
@@ -21,7 +21,7 @@ use super::{
     merge::since,
     opening::{Cause, Fault, Opened, Opening, is_life, open},
     outbox::Outbox,
-    session::{DeviceSession, Early, Unsealed},
+    session::{DeviceSession, Early, OpenedFrame, Unsealed},
     unsealed::{Unconfirmed, mark},
 };
 use crate::path::PathChooser;
@@ -331,7 +331,7 @@ impl Worker {
             // and nobody's word but the device's makes its values good for longer.
             LinkEvent::Frame(_) | LinkEvent::Durable { .. } | LinkEvent::Alive
                 if self.session.is_sealed() => {}
-            LinkEvent::Frame(frame) => self.take_frame(frame, None, vec![], connection),
+            LinkEvent::Frame(frame) => self.take_frame(frame.into(), None, connection),
             LinkEvent::Durable { frame, receipt } => {
                 let ours = if self.line.device.delivery == Delivery::Durable {
                     self.line.confirmed.hand_out()
@@ -343,7 +343,7 @@ impl Worker {
                 if let Some(ours) = ours {
                     self.receipts.insert(ours, receipt);
                 }
-                self.take_frame(frame, ours, vec![], connection);
+                self.take_frame(frame.into(), ours, connection);
             }
             LinkEvent::Sealed { received, envelope, receipt } => {
                 self.open(Early { received, envelope, receipt }, connection);
@@ -354,15 +354,10 @@ impl Worker {
         }
     }
 
-    fn take_frame(
-        &mut self,
-        frame: Frame,
-        receipt: Option<u64>,
-        origin: Vec<Option<OriginDigest>>,
-        connection: &Connection,
-    ) {
+    fn take_frame(&mut self, opened: OpenedFrame, receipt: Option<u64>, connection: &Connection) {
         let traffic = since(&mut self.counted, connection.traffic.snapshot());
-        self.push(TwinMail::Frame(FrameMail { frame, traffic, receipt, origin }));
+        let OpenedFrame { frame, origin, replaced } = opened;
+        self.push(TwinMail::Frame(FrameMail { frame, traffic, receipt, origin, replaced }));
     }
 
     /// Opens an envelope and passes on what is in it. What does not open is acknowledged all the
@@ -405,7 +400,7 @@ impl Worker {
             }
             None => None,
         };
-        self.take_frame(opened.frame, ours, opened.origin, connection);
+        self.take_frame(opened, ours, connection);
     }
 
     /// Evidence against the device goes to its twin; what does not fit to the log.
@@ -458,7 +453,7 @@ impl Worker {
     fn tell_taken(&mut self, connection: &Connection, taken: Option<Taken>) {
         if let Ok(Some(keys)) = self.session.keys() {
             let way = Way::to(connection, Some(keys), self.session.layout());
-            self.errands.tell_taken(way, taken, self.session.owed());
+            self.errands.tell_taken(way, taken, self.session.discard());
         }
     }
 

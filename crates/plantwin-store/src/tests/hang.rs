@@ -71,7 +71,7 @@ fn hanging(open: fn(&Path) -> sled::Result<sled::Db>, disk_answers: bool) -> Ope
         open,
         // What is built anew begins with nothing, and has time.
         patience: |bytes| if bytes == 0 { (SLED.patience)(0) } else { NONE },
-        disk_answers: if disk_answers { SLED.disk_answers } else { |_, _| false },
+        disk_answers: if disk_answers { SLED.disk_answers } else { |_| false },
     }
 }
 
@@ -121,7 +121,7 @@ fn a_data_base_that_hangs_though_its_disk_answers_is_built_anew_beside_and_set_a
     let exact =
         |kept| Finding::TreeRebuilt { tree: TWINS.name().to_owned(), kept, missing: 0, unsure: 0 };
     assert_eq!(report.findings[1..], [exact(u64::from(RECORDS))]);
-    assert_eq!(report.set_aside, std::slice::from_ref(&state));
+    assert!(report.set_aside.is_empty(), "nothing was moved: {report:?}");
     assert_eq!(files(&state), before, "who hangs may still have it open");
     // As long as it is held, the new one is it; what it is given stays.
     let (store, report) = open(dir.path());
@@ -211,6 +211,47 @@ fn a_rebuilding_that_was_cut_short_begins_from_the_whole_again() {
         assert!(report.is_clean() && report.records == u64::from(RECORDS), "{report:?}");
         assert!(!dir.path().join("rebuilding").exists());
     }
+}
+
+#[test]
+fn a_folder_beside_it_that_nobody_vouched_for_is_no_data_base() {
+    let dir = filled();
+    // What a thread makes that wakes up after it was given up.
+    drop(sled::open(dir.path().join("state.next")).unwrap());
+    let (_, report) = open(dir.path());
+    assert!(report.findings.is_empty(), "{report:?}");
+    assert_eq!(report.records, u64::from(RECORDS));
+    assert_eq!(report.set_aside, [dir.path().join("state.next.damaged-1")]);
+}
+
+#[test]
+fn a_data_base_that_hangs_is_built_anew_also_when_the_first_attempt_found_no_room() {
+    static END: End = (Mutex::new(false), Condvar::new());
+    let dir = filled();
+    let no_room = hanging(
+        |path| {
+            let beside = path.ends_with("state.next");
+            if beside {
+                Err(sled::Error::Unsupported("full".to_owned()))
+            } else {
+                hang_until(&END, path)
+            }
+        },
+        true,
+    );
+    assert!(open_by(no_room, dir.path()).is_err());
+    assert!(!dir.path().join("state.next").exists() && !dir.path().join("rebuilding").exists());
+    let (store, report) = open(dir.path());
+    assert!(report.findings[0].to_string().contains("hangs"), "{report:?}");
+    assert_eq!(store.get_value::<u32>(TWINS, "7").unwrap(), Some(7));
+    drop(store);
+    end(&END, dir.path());
+    let (_, report) = open(dir.path());
+    assert!(report.findings.is_empty(), "{report:?}");
+    assert_eq!(report.records, u64::from(RECORDS));
+    let aside = dir.path().join("state.damaged-1");
+    assert_eq!(report.set_aside, std::slice::from_ref(&aside));
+    assert!(aside.join("db.as-found").exists(), "as it was before it was touched");
 }
 
 #[test]

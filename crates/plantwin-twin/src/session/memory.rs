@@ -30,7 +30,7 @@ use plantwin_adapter::{Frame, print};
 use plantwin_model::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Admission, MAX_AHEAD, Taken};
+use super::{Admission, MAX_AHEAD, Manner, Taken};
 
 /// How far back single numbers are remembered: as many as a line may have unconfirmed.
 const MEMORY: u64 = u64::BITS as u64;
@@ -128,14 +128,14 @@ impl Memory {
         self.before = source;
     }
 
-    /// Judges a frame. One that is `outdated` says nothing of where the device's count is.
-    pub(super) fn admit(&mut self, frame: &Frame, outdated: bool) -> Admission {
+    /// Judges a frame.
+    pub(super) fn admit(&mut self, frame: &Frame, manner: Manner) -> Admission {
         let told = frame.samples.iter().filter_map(|s| s.source_time).max();
         let latest = frame.received.plus(MAX_AHEAD);
         let source = frame.samples.iter().filter_map(|s| s.source_time.filter(|&t| t <= latest));
         let source = source.max();
         let Some(sequence) = frame.sequence else {
-            if outdated {
+            if manner == Manner::Outdated {
                 return Admission::Late;
             }
             if !frame.is_past() {
@@ -159,7 +159,7 @@ impl Memory {
         let known = near.is_some_and(|back| self.seen & (1 << back) != 0);
         let again = known && self.is_again(sequence, print, (told, source));
         let near = near.filter(|_| !known);
-        if outdated {
+        if manner == Manner::Outdated {
             if let Some(back) = near {
                 self.note(sequence, back, print);
             }
@@ -176,6 +176,8 @@ impl Memory {
                     self.note(sequence, back, print);
                     return Admission::Late;
                 }
+                // Overtaken by more than is remembered.
+                None if !known && manner == Manner::Replaced => return Admission::Late,
                 // The device counts anew: what it said before is no measure of what it says now.
                 _ => (self.last, self.seen) = (None, 0),
             }

@@ -6,7 +6,7 @@ use plantwin_adapter::{Frame, Sample, print};
 use plantwin_model::{PointIx, Quality, Timestamp};
 use proptest::prelude::*;
 
-use super::{Admission, Grade, Recorded, Session};
+use super::{Admission, Grade, Manner, Recorded, Session};
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ impl Rig {
     fn take(&mut self, frame: &Frame) -> Admission {
         self.now = self.now.plus(SECOND);
         let frame = Frame { received: self.now, ..frame.clone() };
-        self.session.admit(&frame, false, self.now)
+        self.session.admit(&frame, Manner::Live, self.now)
     }
 
     /// Frames with these numbers, of which each must be new.
@@ -207,14 +207,18 @@ fn a_letter_of_its_time_moves_no_count_and_is_told_once() {
     let run = Run { value: 0.0, clock: DeviceClock::Off(0) };
     rig.take_new(1..=200, run);
     let mut old = rig.frame(500, Some(START), 3.0);
-    assert_eq!(rig.session.admit(&old, true, rig.now), Admission::Late);
+    assert_eq!(rig.session.admit(&old, Manner::Outdated, rig.now), Admission::Late);
     old.sequence = Some(100);
-    assert_eq!(rig.session.admit(&old, true, rig.now), Admission::Late, "beyond the memory");
+    assert_eq!(
+        rig.session.admit(&old, Manner::Outdated, rig.now),
+        Admission::Late,
+        "beyond the memory"
+    );
     rig.take_new(201..=201, run);
     let missed = rig.frame(203, Some(rig.now), 3.0);
     assert_eq!(rig.take(&rig.frame(204, Some(rig.now), 4.0)), Admission::Fresh { missing: 2 });
-    assert_eq!(rig.session.admit(&missed, true, rig.now), Admission::Late);
-    assert_eq!(rig.session.admit(&missed, true, rig.now), Admission::Duplicate);
+    assert_eq!(rig.session.admit(&missed, Manner::Outdated, rig.now), Admission::Late);
+    assert_eq!(rig.session.admit(&missed, Manner::Outdated, rig.now), Admission::Duplicate);
 }
 
 #[test]
@@ -303,4 +307,17 @@ fn what_was_taken_ends_before_the_first_gap_of_the_numbers_that_are_remembered()
     let mut numbered = Rig::new();
     numbered.session.restore(Recorded::of(9, START), START);
     assert_eq!(numbered.session.taken(), None, "who can say which frame that was");
+}
+
+#[test]
+fn what_a_broker_held_back_from_a_session_before_is_no_new_count_of_the_device() {
+    let mut rig = Rig::new();
+    let run = Run { value: 0.0, clock: DeviceClock::Off(0) };
+    let overtaken = rig.frame(400, run.time(&rig, 400), 1.0);
+    rig.take_new(500..=520, run);
+    assert_eq!(rig.session.admit(&overtaken, Manner::Replaced, rig.now), Admission::Late);
+    let next = rig.frame(521, run.time(&rig, 521), 1.0);
+    assert_eq!(rig.session.admit(&next, Manner::Replaced, rig.now), FRESH, "nothing overtook it");
+    assert_eq!(rig.session.admit(&next, Manner::Replaced, rig.now), Admission::Duplicate);
+    assert_eq!(rig.take(&overtaken), FRESH, "of a session that is up it is another count");
 }

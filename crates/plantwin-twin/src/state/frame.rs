@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plantwin_adapter::{Frame, Sample, TrafficSnapshot};
+use plantwin_adapter::{Sample, TrafficSnapshot};
 use plantwin_energy::{Traffic, Transport};
 use plantwin_model::{Access, Flaw, PointIx, Quality, Timestamp, TwinState};
 use plantwin_watch::{Changes, Condition};
@@ -10,7 +10,7 @@ use plantwin_watch::{Changes, Condition};
 use super::{Effect, Effects, Held, PointState, Reason, TwinCore};
 use crate::{
     FlowMail, FrameMail, LinkUpMail, Reading, Session, Telemetry, TwinPlan,
-    session::{Admission, is_past},
+    session::{Admission, Manner, is_past},
 };
 
 /// A written setpoint that is not reported back after this time has not arrived.
@@ -40,8 +40,8 @@ impl TwinCore {
             };
             self.on_link_up(plan, up, now, out);
         }
-        let FrameMail { frame, receipt, origin, .. } = mail;
-        self.take_frame(plan, &Held { frame, receipt, origin }, now, out);
+        let FrameMail { frame, receipt, origin, replaced, .. } = mail;
+        self.take_frame(plan, &Held { frame, receipt, origin, replaced }, now, out);
     }
 
     pub(super) fn take_frame(
@@ -58,8 +58,8 @@ impl TwinCore {
         let frame = &held.frame;
         let past = frame.is_past();
         let mut telemetry = plan.durable().then(|| Telemetry::of(frame, held.receipt));
-        let outdated = self.is_outdated(frame, now);
-        let admission = self.session.admit(frame, outdated, now);
+        let manner = self.manner(held, now);
+        let admission = self.session.admit(frame, manner, now);
         if let Some(telemetry) = &mut telemetry {
             telemetry.recorded = self.session.recorded();
         }
@@ -156,11 +156,18 @@ impl TwinCore {
         self.observe_if_due(plan, now, out);
     }
 
-    /// Whether a letter lay aside and bears values of its time, by which newer ones are not undone.
-    /// One that is of a time to come lay aside in a run whose clock was ahead.
-    pub(super) fn is_outdated(&self, frame: &Frame, now: Timestamp) -> bool {
+    /// How a frame came. A letter that lay aside bears values of its time, by which newer ones are
+    /// not undone; one that is of a time to come lay aside in a run whose clock was ahead.
+    pub(super) fn manner(&self, held: &Held, now: Timestamp) -> Manner {
+        let frame = &held.frame;
         let newer = self.points.iter().any(|p| p.received > frame.received);
-        !frame.is_past() && (newer || frame.received > now)
+        if !frame.is_past() && (newer || frame.received > now) {
+            Manner::Outdated
+        } else if held.replaced {
+            Manner::Replaced
+        } else {
+            Manner::Live
+        }
     }
 
     /// Lets the model run up to `time`.

@@ -114,6 +114,7 @@ struct Held {
     frame: plantwin_adapter::Frame,
     receipt: Option<u64>,
     origin: Vec<Option<plantwin_seal::OriginDigest>>,
+    replaced: bool,
 }
 
 /// Why a twin is in its state; turned into text only when shown.

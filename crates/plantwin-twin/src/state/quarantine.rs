@@ -144,8 +144,7 @@ impl TwinCore {
     ) {
         let frame = &held.frame;
         let mark = Quality::Bad(Flaw::Quarantined);
-        let outdated = self.is_outdated(frame, now);
-        let admission = self.session.note(frame, outdated);
+        let admission = self.session.note(frame, self.manner(held, now));
         for sample in &frame.samples {
             let point = self.points.get_mut(sample.point.index());
             let Some(point) = point.filter(|p| p.received <= frame.received) else { continue };

@@ -107,10 +107,10 @@ fn a_device_knows_how_old_its_session_is_and_what_came_out_of_turn() {
     let (held_back, later) = (seal(), seal());
     plant.wait(Duration::from_secs(3));
     let (_, ticket) = serve(&mut agent, &later, &plant);
-    assert!(!ticket.is_overtaken() && ticket.allows_commands());
+    assert!(agent.has_turn(&ticket) && ticket.allows_commands());
     assert!(ticket.age() >= Duration::from_secs(3), "{:?}", ticket.age());
     let (_, ticket) = serve(&mut agent, &held_back, &plant);
-    assert!(ticket.is_overtaken());
+    assert!(!agent.has_turn(&ticket));
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::sync::MutexGuard;
 use futures_util::future::BoxFuture;
 use plantwin_adapter::{Control, LinkError, ManualClock, Measurement, PointWrite, Tasks, Traffic};
 use plantwin_authority::{
-    pws::{DeviceIdentity, DeviceKeys, SESSION_LIFE, SWITCH_AFTER, Voucher},
+    pws::{AgentEvent, DeviceIdentity, DeviceKeys, SESSION_LIFE, SWITCH_AFTER, Voucher},
     registry::{Actor, AuthorityOp, AuthorityReply, VoucherCode},
 };
-use plantwin_field::NativeDevice;
+use plantwin_field::{NativeDevice, Said};
 use plantwin_model::{
     Flaw, NoAudit, PointIx, ProtocolSchema, Quality, Role,
     file::{Catalog, ReadOptions, read_plant},
@@ -46,6 +46,8 @@ identity = "native"
 struct Device {
     native: Mutex<NativeDevice>,
     written: Mutex<Vec<(PointIx, f64)>>,
+    /// What became of its session last.
+    up: Mutex<Option<AgentEvent>>,
     /// Which of the answers to come are lost on their way, the next one first.
     lost: Mutex<VecDeque<bool>>,
     clock: Arc<ManualClock>,
@@ -61,6 +63,9 @@ impl Control for Device {
             held(&self.written).extend(writes);
             Ok(())
         });
+        if let Ok(Said { event: Some(event), .. }) = &said {
+            *held(&self.up) = Some(event.clone());
+        }
         let lost = held(&self.lost).pop_front() == Some(true);
         Box::pin(async move {
             if lost {
@@ -104,8 +109,8 @@ impl Bench {
         let identity = trust.play(&spec, &zone).unwrap();
         let points = spec.kind.points.clone();
         let native = Mutex::new(NativeDevice::new(identity, points.as_slice().into(), false));
-        let (written, lost) = (Mutex::default(), Mutex::default());
-        let device = Arc::new(Device { native, written, lost, clock: clock.clone() });
+        let (written, up, lost) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let device = Arc::new(Device { native, written, up, lost, clock: clock.clone() });
         let (sender, events) = mpsc::channel(1);
         let connection = Connection {
             events,
@@ -211,7 +216,7 @@ async fn a_gateway_that_alters_a_value_before_it_is_recorded_is_found() {
     let mut bench = Bench::new().await;
     bench.prove().await;
     let early = bench.sealed(7, 12.5);
-    let OpenedFrame { frame, origin } = bench.open(early).expect("opens");
+    let OpenedFrame { frame, origin, .. } = bench.open(early).expect("opens");
     let sample = |(s, origin): (&Sample, Option<plantwin_seal::OriginDigest>)| TelemetrySample {
         point: s.point,
         value: Some(s.value),
@@ -313,35 +318,51 @@ async fn what_was_sealed_before_the_connection_broke_opens_after_the_next_proof_
 }
 
 #[tokio::test]
-async fn a_device_is_to_say_again_what_was_sealed_in_sessions_that_nobody_here_knows() {
+async fn a_device_goes_on_in_its_session_only_as_long_as_what_it_seals_there_can_be_opened() {
     let mut bench = Bench::new().await;
-    let owed = bench.session.owed();
-    bench.prove().await;
-    assert!(owed.load(Relaxed), "this process was just started");
-    // It heard so.
-    owed.store(false, Relaxed);
-    bench.renew().await;
+    let goes_on = async |bench: &mut Bench| {
+        bench.prove().await;
+        let event = held(&bench.device.up).take().expect("a session");
+        matches!(event, AgentEvent::SessionUp { continued: true, .. })
+    };
+    assert!(!goes_on(&mut bench).await, "this process was just started");
+    assert!(goes_on(&mut bench).await);
     bench.session.end();
-    bench.prove().await;
-    assert!(!owed.load(Relaxed), "what it said before opens");
-    bench.session.end();
-    bench.clock.advance(SESSION_LIFE);
     bench.session.retire(bench.clock.now());
-    bench.prove().await;
-    assert!(owed.load(Relaxed), "it was away too long");
+    assert!(goes_on(&mut bench).await, "its connection broke");
+    // So long that a broker could not deliver what was sealed in it.
+    let expires = held(bench.session.keys.as_ref().expect("a session")).expires();
+    bench.clock.set(Timestamp(expires.0 - OVERLAP.as_nanos() as i64));
+    bench.session.end();
+    bench.session.retire(bench.clock.now());
+    assert!(!goes_on(&mut bench).await);
+    // Nobody began it anew in time.
+    let expires = held(bench.session.keys.as_ref().expect("a session")).expires();
+    bench.clock.set(expires);
+    assert!(!goes_on(&mut bench).await);
 }
 
 #[tokio::test]
-async fn what_a_device_said_while_it_was_confined_is_not_asked_for_again() {
+async fn what_a_device_said_while_it_was_confined_is_not_wanted_when_it_is_let_go() {
     let mut bench = Bench::new().await;
     bench.prove().await;
-    let owed = bench.session.owed();
-    owed.store(false, Relaxed);
+    let discard = bench.session.discard();
+    assert!(!discard.load(Relaxed));
     bench.session.confine(true, Some(&bench.connection));
     bench.session.confine(false, Some(&bench.connection));
     let due = bench.session.due().await;
     assert!(bench.session.on_due(due, &bench.connection).is_some());
-    assert!(!owed.load(Relaxed));
+    assert!(discard.load(Relaxed), "until it heard so");
+}
+
+#[tokio::test]
+async fn what_a_broker_held_of_a_device_that_was_confined_meanwhile_opens_with_its_mark() {
+    let mut bench = Bench::new().await;
+    bench.prove().await;
+    let held_back = bench.sealed(1, 3.0);
+    bench.session.end();
+    bench.session.confine(true, Some(&bench.connection));
+    assert!(bench.open(held_back).is_some());
 }
 
 #[tokio::test]
@@ -439,7 +460,8 @@ async fn what_comes_before_the_proof_waits_for_the_keys_and_is_not_given_up() {
     assert_eq!((bench.session.take_lost(), bench.session.take_shed()), (vec![7], 1));
     // Without keys and without a proof under way it will never open.
     let lone = bench.sealed(99, 3.0);
-    bench.session.confine(true, None);
+    bench.clock.advance(SESSION_LIFE);
+    bench.session.retire(bench.clock.now());
     assert!(matches!(bench.session.open(lone, now), Unsealed::Never));
 }
 

@@ -19,7 +19,7 @@ fn mail(ms: i64, sequence: Option<u64>, samples: &[(u16, f64, Quality)]) -> Fram
     let frame =
         Frame { received: Timestamp::from_millis(ms), sequence, samples: samples.collect() };
     let traffic = TrafficSnapshot { up_bytes: 10, up_packets: 1, ..TrafficSnapshot::default() };
-    FrameMail { frame, traffic, receipt: None, origin: vec![] }
+    FrameMail { frame, traffic, receipt: None, origin: vec![], replaced: false }
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn frame() -> TwinMail {
         samples: std::iter::empty().collect(),
     };
     let traffic = plantwin_adapter::TrafficSnapshot::default();
-    TwinMail::Frame(FrameMail { frame, traffic, receipt: None, origin: vec![] })
+    TwinMail::Frame(FrameMail { frame, traffic, receipt: None, origin: vec![], replaced: false })
 }
 
 #[test]
