@@ -30,6 +30,8 @@ use crate::path::PathChooser;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Shortest silence that counts as one, in wall time.
 const SILENCE_MIN: Duration = Duration::from_secs(3);
+/// Longer than any wait.
+const FOR_EVER: Duration = Duration::from_hours(24);
 /// What is said to a write while there is no link.
 const NO_PATH: &str = "no path to the device is up";
 
@@ -124,9 +126,16 @@ impl Worker {
                         continue;
                     }
                     let opening = self.opening(rank, self.chooser.needs_life(rank));
-                    match self.meanwhile(opening).await? {
-                        Ok(opened) => return Some(opened),
-                        Err((rank, fault)) => self.failed(rank, fault, false),
+                    // A path that hung has time until it is the turn of one that did not.
+                    let until = self.chooser.next_good(rank).map(|until| until.since(now));
+                    let time = until.map_or(FOR_EVER, |until| self.wall(until));
+                    match self.meanwhile(tokio::time::timeout(time, opening)).await? {
+                        Ok(Ok(opened)) => return Some(opened),
+                        Ok(Err((rank, fault))) => self.failed(rank, fault, false),
+                        Err(_) => {
+                            let (now, jitter) = (self.line.clock.now(), self.jitter());
+                            self.chooser.on_hang(rank, now, jitter);
+                        }
                     }
                 }
                 Err(until) => {
@@ -589,7 +598,9 @@ impl Worker {
     /// A path failed; `mute` if it was up and the device never spoke on it.
     fn note_failure(&mut self, rank: usize, fault: Fault, mute: bool) {
         let (now, jitter) = (self.line.clock.now(), self.jitter());
-        if mute || fault.needs_life() {
+        if fault.needs_life() && !mute && self.chooser.current() == Some(rank) {
+            self.chooser.on_silence(rank, now, jitter);
+        } else if mute || fault.needs_life() {
             self.chooser.on_hang(rank, now, jitter);
         } else {
             self.chooser.on_failure(rank, now, jitter);

@@ -18,6 +18,8 @@ const RETRY_MAX: Duration = Duration::from_secs(8);
 /// A thousand devices of which three hundred came back within the 2 s of a narrower spread had
 /// the request rate rise to 1.3 times its nominal value (benchmark `hung`).
 const SPREAD: (f64, f64) = (0.5, 1.25);
+/// Doublings from the first wait to the longest.
+const DOUBLINGS: u32 = 5;
 
 /// Where a path stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,8 +58,18 @@ impl Breaker {
         self.hung
     }
 
-    /// It failed; `hung` if only a sign of life can restore trust in it.
-    pub(super) fn on_failure(&mut self, hung: bool, now: Timestamp, jitter: f64) {
+    /// It failed; `hung` if only a sign of life can restore trust in it. One that hung while it was
+    /// in use (`fell_silent`) begins with the longest wait: of many that fell silent together the
+    /// first tries would otherwise be as close, and all would come back within a second.
+    pub(super) fn on_failure(
+        &mut self,
+        (hung, fell_silent): (bool, bool),
+        now: Timestamp,
+        jitter: f64,
+    ) {
+        if fell_silent {
+            self.failures = self.failures.max(DOUBLINGS);
+        }
         let factor = 2_u32.saturating_pow(self.failures.min(16));
         let wait = RETRY_MIN.saturating_mul(factor).min(RETRY_MAX);
         self.failures = self.failures.saturating_add(1);

@@ -81,21 +81,34 @@ impl PathChooser {
             .ok_or_else(|| self.paths.iter().map(|p| p.retry_at).min().unwrap_or(now))
     }
 
+    /// While a path that hung is tried: when it is the turn of one that did not.
+    pub fn next_good(&self, tried: usize) -> Option<Timestamp> {
+        let hung = self.paths.get(tried).is_some_and(Breaker::needs_life);
+        let others = self.paths.iter().filter(|path| hung && !path.needs_life());
+        others.map(|path| path.retry_at).min()
+    }
+
     /// The path could not be reached, or broke in good order. `jitter` in 0..1 spreads the
     /// retries of many.
     pub fn on_failure(&mut self, path: usize, now: Timestamp, jitter: f64) {
-        self.fail(path, false, now, jitter);
+        self.fail(path, (false, false), now, jitter);
     }
 
     /// The path connected and then nothing came, or it died by a timeout: only a sign of life
     /// makes it count as up again.
     pub fn on_hang(&mut self, path: usize, now: Timestamp, jitter: f64) {
-        self.fail(path, true, now, jitter);
+        self.fail(path, (true, false), now, jitter);
     }
 
-    fn fail(&mut self, path: usize, hung: bool, now: Timestamp, jitter: f64) {
+    /// The path carried values and fell silent. As [`Self::on_hang`], and the first try waits as
+    /// long as a later one.
+    pub fn on_silence(&mut self, path: usize, now: Timestamp, jitter: f64) {
+        self.fail(path, (true, true), now, jitter);
+    }
+
+    fn fail(&mut self, path: usize, how: (bool, bool), now: Timestamp, jitter: f64) {
         let Some(breaker) = self.paths.get_mut(path) else { return };
-        breaker.on_failure(hung, now, jitter);
+        breaker.on_failure(how, now, jitter);
         if self.current == Some(path) {
             self.current = None;
             if path == 0 {

@@ -60,6 +60,21 @@ fn a_breaker_opens_on_a_failure_is_half_open_after_the_wait_and_closes_when_up()
 }
 
 #[test]
+fn paths_that_fall_silent_together_are_not_tried_together() {
+    let wait = |jitter: f64| {
+        let mut chooser = PathChooser::new(1);
+        chooser.on_up(0, at(0), None);
+        chooser.on_silence(0, at(10), jitter);
+        chooser.next_attempt(at(10)).unwrap_err().since(at(10))
+    };
+    assert_eq!((wait(0.0), wait(1.0)), (Duration::from_secs(4), Duration::from_secs(10)));
+    // One that was not up yet is tried again soon.
+    let mut chooser = PathChooser::new(1);
+    chooser.on_hang(0, at(10), 0.0);
+    assert_eq!(chooser.next_attempt(at(10)).unwrap_err().since(at(10)), RETRY_MIN);
+}
+
+#[test]
 fn a_path_that_hung_stays_under_suspicion_when_it_then_refuses() {
     let mut chooser = PathChooser::new(1);
     chooser.on_hang(0, at(0), 0.0);
@@ -73,6 +88,14 @@ fn a_path_that_hung_does_not_delay_a_good_one() {
     chooser.on_hang(0, at(0), 0.0);
     assert!(chooser.is_one_at_hand(at(0)));
     assert_eq!(chooser.next_attempt(at(60)), Ok(1));
+    chooser.on_failure(1, at(60), 0.0);
+    assert_eq!(chooser.next_attempt(at(60)), Ok(0));
+    assert_eq!(
+        chooser.next_good(0),
+        Some(at(60).plus(RETRY_MIN)),
+        "then it is the good one's turn"
+    );
+    assert_eq!(chooser.next_good(1), None);
     chooser.on_hang(1, at(60), 0.0);
     assert!(!chooser.is_one_at_hand(at(60)));
     assert_eq!(chooser.next_attempt(at(60)), Ok(0));
@@ -86,7 +109,7 @@ proptest! {
         let mut chooser = PathChooser::new(1);
         let (mut now, mut last) = (at(0), Duration::ZERO);
         for jitter in jitters {
-            chooser.fail(0, hung, now, jitter);
+            chooser.fail(0, (hung, false), now, jitter);
             let until = chooser.next_attempt(now).unwrap_err();
             let wait = until.since(now);
             prop_assert!(wait >= RETRY_MIN && wait <= Duration::from_secs(10));
