@@ -46,6 +46,9 @@ pub struct Connection {
     pub traffic: Arc<Traffic>,
     /// Where it is connected to, for people.
     pub endpoint: String,
+    /// What the device sent to the connection before and nobody took may still come over this one:
+    /// somebody between kept it.
+    pub resumed: bool,
     /// Background tasks; aborted when dropped.
     pub tasks: Tasks,
 }

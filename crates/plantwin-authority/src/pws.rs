@@ -99,6 +99,8 @@ pub use gateway::{
 pub use keys::{DEVICE_KEYS_BYTES, DeviceIdentity, DeviceKeys, DevicePublic, Voucher, fingerprint};
 pub use request::{EnrolRequest, REQUEST_SKEW, TokenRequest};
 pub use revoked::{RevocationList, Revoked};
-pub use session::{GRACE, GatewaySession, OVERLAP, Purpose, RENEW_AFTER, SESSION_LIFE, Telemetry};
+pub use session::{
+    CHAIN, GRACE, GatewaySession, OVERLAP, Purpose, RENEW_AFTER, SESSION_LIFE, Telemetry,
+};
 pub use token::{CLOCK_SKEW, Grant, PwsToken, TOKEN_LIFE, TokenClaims, token_psk};
 pub use wire::{MESSAGE_LIMIT, Refusal, Withheld};

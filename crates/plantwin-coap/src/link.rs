@@ -85,7 +85,7 @@ pub(crate) async fn connect(context: LinkContext) -> Result<Connection, LinkErro
         timeout: times.timeout,
         endpoint: endpoint.clone(),
     });
-    Ok(Connection { events, control, traffic, endpoint, tasks })
+    Ok(Connection { events, control, traffic, endpoint, resumed: false, tasks })
 }
 
 struct Driver {

@@ -4,7 +4,10 @@
 //! one that speaks in sealed envelopes only sends and takes nothing else. Absent: the model and the
 //! falsifying of measurements.
 
-use std::sync::{Arc, mpsc::SyncSender};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, mpsc::SyncSender},
+};
 
 use plantwin_adapter::{DeviceMessage, DevicePort, Measurement};
 use plantwin_model::{Access, Clock, DeviceIx, PointIx, PointSpec};
@@ -35,6 +38,8 @@ pub(crate) struct DeviceTask {
     pub(crate) points: Arc<[PointSpec]>,
     pub(crate) port: DevicePort,
     pub(crate) told: mpsc::Receiver<Told>,
+    /// What was told and not done.
+    pub(crate) next: VecDeque<Told>,
     pub(crate) setpoints: SyncSender<Setpoint>,
     /// The device's keys; none for one that is plain.
     pub(crate) native: Option<Arc<Mutex<NativeDevice>>>,
@@ -45,12 +50,20 @@ pub(crate) struct DeviceTask {
     pub(crate) report: Option<Arc<Report>>,
 }
 
+/// What was told first. Cancel safe.
+async fn next(waiting: &mut VecDeque<Told>, told: &mut mpsc::Receiver<Told>) -> Option<Told> {
+    match waiting.pop_front() {
+        Some(first) => Some(first),
+        None => told.recv().await,
+    }
+}
+
 impl DeviceTask {
     /// Runs until the plant's thread or the server ends.
     pub(crate) async fn run(mut self) {
         loop {
             tokio::select! {
-                told = self.told.recv() => match told {
+                told = next(&mut self.next, &mut self.told) => match told {
                     Some(Told::Measured(m)) => {
                         self.report(&m).await;
                     }
@@ -69,8 +82,24 @@ impl DeviceTask {
         }
     }
 
+    /// Has a device that keeps its frames take what is measured while it sends: the plant waits for
+    /// nobody.
+    async fn absorb(&mut self, native: &Mutex<NativeDevice>) {
+        while let Ok(told) = self.told.try_recv() {
+            let kept = match &told {
+                Told::Measured(measured) => native.lock().await.keep(measured),
+                Told::PathUp(_) => false,
+            };
+            if !kept {
+                self.next.push_back(told);
+                return;
+            }
+        }
+    }
+
     async fn report(&mut self, measured: &Measurement) {
-        let sent = match &self.native {
+        let native = self.native.clone();
+        let sent = match &native {
             Some(native) if self.sealed => {
                 let (envelopes, let_go) = {
                     let mut native = native.lock().await;
@@ -85,9 +114,10 @@ impl DeviceTask {
                 for envelope in &envelopes {
                     sent = self.port.outlet.publish_sealed(&envelope.bytes).await;
                     if sent.is_err() {
-                        native.lock().await.failed(envelope);
+                        native.lock().await.failed(self.way, envelope);
                         break;
                     }
+                    self.absorb(native).await;
                 }
                 sent
             }

@@ -1,7 +1,7 @@
 //! Starting everything that played devices need, and stopping it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{
         Arc,
@@ -181,6 +181,7 @@ impl Field {
                     points: Arc::clone(&points[ix.index()]),
                     port,
                     told,
+                    next: VecDeque::new(),
                     setpoints: SyncSender::<Setpoint>::clone(&setpoints),
                     native,
                     sealed: plant.devices[ix.index()].identity == Identity::Native,

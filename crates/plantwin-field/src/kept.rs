@@ -37,8 +37,9 @@ pub(crate) struct Kept {
     floor: u64,
     /// On which way the gateway spoke last.
     leader: u16,
-    /// What was sealed before the session that is up may never have been opened.
-    broken: bool,
+    /// What was sealed before the session that is up may never have been opened: number of the newest
+    /// frame of then, 0 if there was none.
+    broken: Option<u64>,
     /// Until then nothing is sent: the gateway is about to say what it has.
     waits: Option<Timestamp>,
 }
@@ -53,7 +54,7 @@ impl Kept {
             sent: None,
             floor: 0,
             leader: 0,
-            broken: false,
+            broken: None,
             waits: None,
         }
     }
@@ -77,17 +78,17 @@ impl Kept {
     }
 
     /// A session is up that the gateway asked for over this way. One that does not continue the one
-    /// before begins with the gateway's word.
+    /// before, or not over its way, begins with the gateway's word.
     pub(crate) fn session_up(&mut self, way: u16, continued: bool, now: Timestamp) {
-        self.leader = way;
-        if !continued {
-            self.broken = true;
+        if !continued || way != self.leader {
+            self.broken = Some(self.frames.back().map_or(0, |newest| newest.sequence));
             self.waits = Some(now.plus(WORD_WITHIN));
         }
+        self.leader = way;
     }
 
     /// The gateway says over this way what it has: all up to the frame of that number and print; or
-    /// that it wants nothing of what was said so far. `print` tells the print of a frame.
+    /// that it wants nothing of what was said before its session. `print` tells the print of a frame.
     pub(crate) fn received(
         &mut self,
         way: u16,
@@ -97,18 +98,18 @@ impl Kept {
     ) {
         (self.leader, self.waits) = (way, None);
         // A word that comes again must not have anything sent a third time.
-        let broken = std::mem::take(&mut self.broken);
+        let broken = self.broken.take();
         let known = after.and_then(|(sequence, said)| {
             let place = self.place(sequence)?;
             let frame = self.frames.get(place).filter(|frame| frame.sequence == sequence)?;
             (print(frame) == said).then_some((sequence, place))
         });
-        if discard {
-            self.go_on_after(self.frames.back().map(|newest| newest.sequence));
-        } else if broken {
+        match broken {
+            Some(before) if discard => self.go_on_after(Some(before)),
             // Of a frame that is not kept here, or that said something else, nothing follows: all
             // that is kept is news to this gateway.
-            self.go_on_after(known.map(|(sequence, _)| sequence));
+            Some(_) => self.go_on_after(known.map(|(sequence, _)| sequence)),
+            None => {}
         }
         if let Some((_, place)) = known {
             self.frames.drain(..place.saturating_sub(MARGIN));
@@ -124,7 +125,7 @@ impl Kept {
     /// while, not for ever; what it had to say then comes too late.
     pub(crate) fn carries(&mut self, way: u16, now: Timestamp) -> bool {
         if self.waits.take_if(|until| now >= *until).is_some() {
-            self.broken = false;
+            self.broken = None;
         }
         self.waits.is_none() && way == self.leader
     }
@@ -143,9 +144,10 @@ impl Kept {
         self.sent = Some(sequence);
     }
 
-    /// The wire did not take that frame, and may have lost those before it.
-    pub(crate) fn failed(&mut self, sequence: u64) {
-        if self.sent.is_some_and(|sent| sent >= sequence) {
+    /// This way did not take that frame, and may have lost those before it. Those of a way that
+    /// carries nothing any more were sent again over the other.
+    pub(crate) fn failed(&mut self, way: u16, sequence: u64) {
+        if way == self.leader && self.sent.is_some_and(|sent| sent >= sequence) {
             self.floor = self.floor.max(sequence.saturating_sub(UNDER_WAY));
             self.sent = self.floor.checked_sub(1);
         }

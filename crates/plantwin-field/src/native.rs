@@ -315,11 +315,20 @@ impl NativeDevice {
         envelopes
     }
 
-    /// An envelope that [`Self::report`] gave could not be sent, nor those after it.
-    pub fn failed(&mut self, envelope: &Envelope) {
+    /// An envelope that [`Self::report`] gave could not be sent over this way, nor those after it.
+    pub fn failed(&mut self, way: u16, envelope: &Envelope) {
         if let (Some(kept), Some(sequence)) = (&mut self.kept, envelope.sequence) {
-            kept.failed(sequence);
+            kept.failed(way, sequence);
         }
+    }
+
+    /// A measurement that [`Self::report`] will be asked for later or never: a device that keeps its
+    /// frames has it from now on. Whether it is one.
+    pub fn keep(&mut self, measured: &Measurement) -> bool {
+        if let Some(kept) = &mut self.kept {
+            kept.add(measured);
+        }
+        self.kept.is_some()
     }
 
     /// What the device says of a measurement, with a digest of its own over each value.

@@ -66,7 +66,7 @@ pub(crate) async fn connect(
     let poller = Poller::new(unit, native, config.points, context.clock);
     let mut tasks = Tasks::new();
     tasks.spawn(run(poller, period.max(Duration::from_millis(1)), events_tx));
-    Ok(Connection { events, control, traffic, endpoint, tasks })
+    Ok(Connection { events, control, traffic, endpoint, resumed: false, tasks })
 }
 
 /// Finds the unit, hears it, and learns whether it is one of our own.

@@ -238,6 +238,8 @@ pub(crate) struct Pump {
     tunnel: Option<Tunnel>,
     /// Why there is nothing more, while what came before is still handed on.
     ended: Option<Ended>,
+    /// The broker has kept the session of the connection before.
+    resumed: bool,
 }
 
 impl Drop for Pump {
@@ -342,6 +344,7 @@ impl Pump {
             side,
             endpoint,
             tunnel,
+            resumed: false,
             ended: None,
         };
         match pump.turn().await {
@@ -356,6 +359,7 @@ impl Pump {
                 pump.sent(connect_size);
                 if let Event::Incoming(Incoming::ConnAck(consent)) = event {
                     pump.received(consent.size());
+                    pump.resumed = consent.session_present;
                     let most = consent.properties.and_then(|p| p.max_packet_size);
                     let most = most.map_or(MAX_OUTGOING, |most| most as usize);
                     pump.publisher.max_packet = most.min(MAX_OUTGOING);
@@ -400,6 +404,11 @@ impl Pump {
                 }
             }
         }
+    }
+
+    /// Whether the broker has kept the session of the connection before.
+    pub(crate) const fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// Where messages are handed in.

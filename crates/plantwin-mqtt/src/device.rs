@@ -33,6 +33,9 @@ use crate::{
     payload,
 };
 
+/// Envelopes that may be sent and not acknowledged: with the next one as many as a gateway knows when
+/// they come again.
+const UNDER_WAY: usize = 63;
 /// Requests that may wait for the device; when it takes none, its socket is not read.
 const REQUESTS: usize = 64;
 /// Session questions that may wait for the device's answer at once.
@@ -111,7 +114,7 @@ fn start(
 
 struct MqttOutlet {
     config: Arc<Config>,
-    /// Envelopes that the broker has not acknowledged; as many as the queue holds.
+    /// Envelopes that the broker has not acknowledged.
     under_way: VecDeque<Ack>,
     up: watch::Sender<bool>,
     /// The connection in use; `None` while the device is away.
@@ -155,11 +158,28 @@ impl MqttOutlet {
         topic: &str,
         envelope: Vec<u8>,
     ) -> Result<(), LinkError> {
-        while let Some(ack) = self.under_way.front_mut() {
-            match ack.try_recv() {
-                Ok(_) => drop(self.under_way.pop_front()),
-                Err(oneshot::error::TryRecvError::Empty) => break,
-                Err(oneshot::error::TryRecvError::Closed) => {
+        loop {
+            let full = self.under_way.len() >= UNDER_WAY;
+            let Some(ack) = self.under_way.front_mut() else { break };
+            let told = match ack.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) if !full => break,
+                // The first must be there before another may go.
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    let Ok(told) = tokio::time::timeout(ROOM, ack).await else {
+                        let why = "the broker acknowledges nothing any more";
+                        return Err(LinkError::Closed(why.to_owned()));
+                    };
+                    told.ok()
+                }
+                told => told.ok(),
+            };
+            match told {
+                Some(Ok(())) => drop(self.under_way.pop_front()),
+                Some(Err(why)) => {
+                    self.under_way.clear();
+                    return Err(LinkError::Refused(format!("the broker did not take it: {why}")));
+                }
+                None => {
                     self.under_way.clear();
                     let why = "it broke before the broker had acknowledged all";
                     return Err(LinkError::Closed(why.to_owned()));

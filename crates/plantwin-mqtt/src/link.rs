@@ -103,6 +103,7 @@ async fn join(
         timeout: limit,
     };
     let mut pump = Pump::connect(joining, Arc::clone(&traffic)).await?;
+    let resumed = pump.is_resumed();
 
     let (sender, events) = mpsc::channel(EVENTS);
     let (asked, receipts) = (Asked::default(), Receipts::default());
@@ -162,7 +163,7 @@ async fn join(
     });
     let mut tasks = Tasks::new();
     tasks.spawn(listener.run(pump, early));
-    Ok(Connection { events, control, traffic, endpoint, tasks })
+    Ok(Connection { events, control, traffic, endpoint, resumed, tasks })
 }
 
 /// Makes events of messages.

@@ -84,6 +84,7 @@ pub(crate) async fn connect(
         events: receiver,
         control: Arc::new(control),
         traffic,
+        resumed: false,
         endpoint: config.endpoint,
         tasks,
     })

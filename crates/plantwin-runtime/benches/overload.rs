@@ -108,6 +108,7 @@ impl Protocol for Flood {
                 events: receiver,
                 control: Arc::new(Yes),
                 traffic: Arc::new(Traffic::default()),
+                resumed: true,
                 endpoint: "flood".to_owned(),
                 tasks: Tasks::new(),
             })

@@ -40,6 +40,19 @@ pub(crate) fn note_hang(path: &Path) {
     HANG.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
 }
 
+/// The data base in `path`, within `dir`, was opened, and is about to change: what is known of a
+/// hang in it is of no use any more.
+pub(crate) fn opened(dir: &Path, path: &Path) {
+    if path == dir.join(STATE) {
+        forget_hang(path);
+        let _ = fs::remove_file(dir.join(IMAGE));
+    }
+}
+
+fn forget_hang(path: &Path) {
+    HANG.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+}
+
 /// Whether one does, or did.
 pub(crate) fn hangs(path: &Path) -> bool {
     HANG.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
@@ -50,6 +63,12 @@ pub(crate) fn hangs(path: &Path) -> bool {
 pub(crate) fn settle(dir: &Path, report: &mut OpenReport) -> Result<PathBuf, StoreError> {
     let (state, next) = (dir.join(STATE), dir.join(NEXT));
     if !next.exists() {
+        // Left by one who could not give it back, since a thread of his own hung.
+        image_back(dir).map_err(|source| StoreError::File {
+            action: "give back what it was to",
+            path: state.clone(),
+            source,
+        })?;
         return Ok(state);
     }
     let work = |report: &mut OpenReport| {
@@ -63,12 +82,15 @@ pub(crate) fn settle(dir: &Path, report: &mut OpenReport) -> Result<PathBuf, Sto
         if is_held(&state) {
             return Ok(next.clone());
         }
-        if state.exists() {
+        let aside = if state.exists() {
             let aside = aside::free(dir, STATE).map_err(io::Error::other)?;
             fs::rename(&state, &aside)?;
-        }
-        // Whoever was ended between the two has told nobody.
-        if let Some(aside) = aside::newest(dir, STATE) {
+            Some(aside)
+        } else {
+            // Whoever was ended between the two has told nobody.
+            aside::newest(dir, STATE)
+        };
+        if let Some(aside) = aside {
             let image = dir.join(IMAGE);
             if image.exists() {
                 fs::rename(image, aside.join("db.as-found"))?;
@@ -77,6 +99,7 @@ pub(crate) fn settle(dir: &Path, report: &mut OpenReport) -> Result<PathBuf, Sto
         }
         fs::rename(&next, &state)?;
         files::sync_dir(dir)?;
+        forget_hang(&state);
         // Of no use any more, and no harm.
         let _ = fs::remove_file(state.join(WHOLE));
         Ok(state.clone())
@@ -101,8 +124,10 @@ pub(crate) fn vouch(next: &Path) -> Result<(), StoreError> {
 /// Keeps what the main file was before sled touched it, for whoever begins anew. A full disk must
 /// not keep the store from opening.
 pub(crate) fn keep_image(dir: &Path, image: Option<&[u8]>) {
-    if let Some(image) = image {
-        let _ = files::replace(&dir.join(IMAGE), image);
+    let path = dir.join(IMAGE);
+    // A second attempt of this process finds the file as sled has left it.
+    if !path.exists() {
+        let _ = image.map(|image| files::replace(&path, image));
     }
 }
 

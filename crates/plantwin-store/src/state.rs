@@ -157,7 +157,7 @@ pub(crate) fn open_by(
                     rebuild::set_aside(dir, &path, image.as_deref())?
                 }
             };
-            if old != path && path != dir.join(NEXT) {
+            if old != path && old != dir.join(STATE) {
                 told.set_aside.push(old.clone());
             }
             let of = (old.as_path(), path.as_path());
@@ -171,6 +171,7 @@ pub(crate) fn open_by(
         }
     };
     report.records = trees.values().map(|head| head.count).sum();
+    beside::opened(dir, &path);
     let files = SledFiles::open(dir, &path)?;
     // In this order: the new one is safe, and was asked for no more.
     rebuild::over(dir, &path)?;

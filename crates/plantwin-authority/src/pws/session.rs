@@ -38,7 +38,7 @@ pub const GRACE: Duration = Duration::from_hours(1);
 pub const OVERLAP: Duration = Duration::from_secs(30);
 /// Sessions before one that still open: a link that breaks more often than this within a session's
 /// life costs what its broker held back.
-const CHAIN: usize = 8;
+pub const CHAIN: usize = 8;
 /// A session is renewed this long before its token expires.
 const TOKEN_MARGIN: Duration = Duration::from_mins(1);
 /// And not before it is this old: also how often it is tried whether the authority is back.
@@ -252,6 +252,11 @@ impl GatewaySession {
         let over = now >= until;
         self.previous = (!over).then(|| Replaced { session: Arc::clone(old), quiet, until });
         Ok(())
+    }
+
+    /// Sessions before this one that still open.
+    pub fn chain(&self) -> usize {
+        self.previous.as_ref().map_or(0, |before| 1 + lock(&before.session).chain())
     }
 
     /// Lets go of all sessions before this one but the last `keep`.

@@ -28,7 +28,7 @@ use plantwin_adapter::{Connection, Frame, Sample};
 use plantwin_authority::{
     AuthError,
     native::{self, NativeAnswer, NativeFrame, NativeRequest},
-    pws::{GatewaySession, OVERLAP, Purpose},
+    pws::{CHAIN, GatewaySession, OVERLAP, Purpose},
 };
 use plantwin_field::NativeDevice;
 use plantwin_model::{Clock, DeviceId, DeviceSpec, Identity, PointIx, Timestamp, TwinType, ZoneId};
@@ -43,6 +43,8 @@ use crate::{origin::Origins, trust::Trust};
 
 /// A session is begun anew when this share of its life is over.
 const RENEW_AT: f64 = 0.5;
+/// What a proof may take.
+const PROOF_TIME: Duration = Duration::from_secs(5);
 /// Envelopes that are kept while the proof is under way: as many as a line of durable delivery may
 /// have unconfirmed.
 const EARLY: usize = plantwin_twin::MAX_RECEIPTS;
@@ -111,6 +113,8 @@ pub(super) struct DeviceSession {
     proof: Option<Proof>,
     /// Words in a row of the device that it waits for a session.
     waiting: u32,
+    /// It said so again and again.
+    waits: bool,
     /// When it was asked last.
     asked: Option<Instant>,
     ask_at: Option<Instant>,
@@ -149,6 +153,7 @@ impl DeviceSession {
             cnf: None,
             proof: None,
             waiting: 0,
+            waits: false,
             asked: None,
             ask_at: None,
             early: VecDeque::new(),
@@ -212,12 +217,23 @@ impl DeviceSession {
         self.discard.store(true, Relaxed);
     }
 
+    /// Nothing comes any more of what was sealed before: the device says it again.
+    pub(super) fn nothing_held(&mut self) {
+        self.past = None;
+    }
+
+    /// Whether the device says that it waits, though there is a session.
+    pub(super) fn take_waiting(&mut self) -> bool {
+        std::mem::take(&mut self.waits)
+    }
+
     /// Forgets keys that open what a device said once their session is over: it may stay away, or
     /// confined, for good.
     pub(super) fn retire(&mut self, now: Timestamp) {
         self.ear.take_if(|keys| now >= lock(keys).expires());
-        // With too little left for what a broker holds, the device rather says it again.
-        self.past.take_if(|keys| now.plus(OVERLAP) >= lock(keys).expires());
+        if self.proof.is_none() {
+            self.past.take_if(|keys| now >= lock(keys).expires());
+        }
     }
 
     /// The connection is gone. The keys are left until the next proof, to open what the device sent
@@ -272,9 +288,14 @@ impl DeviceSession {
             return;
         }
         // Of a session that is over nothing opens here: the device must not think that it goes on.
+        // Nor with too little left for what a broker holds, or for the proof, or with too many
+        // sessions before it: then the device rather says it again.
         let now = self.clock.now();
-        self.retire(now);
-        self.keys.take_if(|keys| now >= lock(keys).expires());
+        self.past.take_if(|keys| {
+            let keys = lock(keys);
+            now.plus(OVERLAP) >= keys.expires() || keys.chain() + 1 >= CHAIN
+        });
+        self.keys.take_if(|keys| now.plus(PROOF_TIME) >= lock(keys).expires());
         if let Some(trust) = &self.trust {
             let subject = Subject {
                 device: self.device.clone(),
@@ -445,6 +466,7 @@ impl DeviceSession {
     fn on_waiting(&mut self) {
         self.waiting = self.waiting.saturating_add(1);
         if self.waiting == FORGOTTEN && self.keys.is_some() && self.proof.is_none() {
+            self.waits = true;
             let now = Instant::now();
             self.ask_at = Some(self.asked.map_or(now, |asked| now.max(asked + ASK_AGAIN)));
         }

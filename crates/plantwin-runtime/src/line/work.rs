@@ -3,7 +3,12 @@
 //! Every choice between things that are ready at the same time has a fixed order, so that a
 //! simulation with the same seed runs the same way.
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use plantwin_adapter::{Connection, LinkContext, LinkError, LinkEvent, TrafficSnapshot};
 use plantwin_authority::pws::RevocationList;
@@ -314,6 +319,7 @@ impl Worker {
         }));
         let changed = self.line.confinement.has_changed().unwrap_or(false);
         let confined = self.line.confinement.borrow_and_update().confined;
+        let durable = self.line.device.delivery == Delivery::Durable;
         if confined {
             // It may have been anywhere meanwhile, and forgotten what it was told.
             self.on_confinement(&connection);
@@ -323,6 +329,9 @@ impl Worker {
             if changed {
                 self.session.forget_past();
                 self.unconfirmed.forget();
+            }
+            if durable && !connection.resumed {
+                self.session.nothing_held();
             }
             self.session.begin(&connection);
         }
@@ -381,6 +390,10 @@ impl Worker {
             Unsealed::Opened(opened) => opened,
             Unsealed::Waits => return self.count_shed(),
             Unsealed::Never => {
+                if self.session.take_waiting() && !self.is_durable() {
+                    // It keeps its values, and waits for a word that only those need here.
+                    self.tell_taken(connection, None);
+                }
                 let again = mark.and_then(|mark| self.unconfirmed.again(&mark));
                 let Some(mut opened) = again else {
                     if let Some(receipt) = theirs {
@@ -458,11 +471,18 @@ impl Worker {
         }
     }
 
-    /// Tells a device that speaks in envelopes what was received of it.
+    fn is_durable(&self) -> bool {
+        self.line.device.delivery == Delivery::Durable
+    }
+
+    /// Tells a device that speaks in envelopes what was received of it. Where each value need not
+    /// count here, what it said before is not wanted.
     fn tell_taken(&mut self, connection: &Connection, taken: Option<Taken>) {
         if let Ok(Some(keys)) = self.session.keys() {
             let way = Way::to(connection, Some(keys), self.session.layout());
-            self.errands.tell_taken(way, taken, self.session.discard());
+            let discard = self.session.discard();
+            discard.fetch_or(!self.is_durable(), Relaxed);
+            self.errands.tell_taken(way, taken, discard);
         }
     }
 

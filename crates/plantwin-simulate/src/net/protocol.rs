@@ -120,6 +120,7 @@ async fn connect(net: Net, wire: usize, context: LinkContext) -> Result<Connecti
         events: receiver,
         control: Arc::new(control),
         traffic,
+        resumed: true,
         endpoint,
         tasks: Tasks::new(),
     })

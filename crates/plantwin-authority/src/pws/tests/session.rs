@@ -11,7 +11,7 @@ use super::rig::{Plant, ask, gateway};
 use crate::{
     AuthError,
     pws::{
-        Agent, Answer, GatewaySession, OVERLAP, Purpose, RENEW_AFTER, Refusal, SESSION_LIFE,
+        Agent, Answer, CHAIN, GatewaySession, OVERLAP, Purpose, RENEW_AFTER, Refusal, SESSION_LIFE,
         SWITCH_AFTER, Ticket, wire::Message,
     },
 };
@@ -338,4 +338,26 @@ fn nothing_that_is_printed_shows_a_secret() {
         let start = u64::from_be_bytes(*secret.first_chunk().unwrap());
         assert!(!shown.contains(&format!("{start:016x}")), "{shown}");
     }
+}
+
+#[test]
+fn of_the_sessions_before_one_a_few_open_and_the_oldest_go_first() {
+    let plant = Plant::new();
+    let mut agent = plant.agent("tank1");
+    let mut session = plant.connect(&mut agent).unwrap();
+    let mut sealed = vec![telemetry(&mut agent, &plant)];
+    for _ in 0..2 * CHAIN {
+        plant.wait(Duration::from_secs(1));
+        let mut next = plant.connect(&mut agent).unwrap();
+        next.replaces(&shared(session), plant.now()).unwrap();
+        session = next;
+        let (_, request) = session.seal_request(Purpose::Read, b"?", plant.now()).unwrap();
+        serve(&mut agent, &request, &plant);
+        sealed.push(telemetry(&mut agent, &plant));
+    }
+    assert_eq!((session.chain(), plant.gateway.sessions()), (CHAIN, CHAIN + 1));
+    let opened: Vec<bool> = sealed.iter().map(|one| opens(&mut session, one, &plant)).collect();
+    let first = opened.iter().position(|opened| *opened);
+    assert_eq!(first, Some(CHAIN), "{opened:?}");
+    assert!(opened[CHAIN..].iter().all(|opened| *opened), "{opened:?}");
 }

@@ -116,6 +116,7 @@ impl Bench {
             events,
             control: Arc::<Device>::clone(&device),
             traffic: Arc::new(Traffic::default()),
+            resumed: true,
             endpoint: "the wire".to_owned(),
             tasks: Tasks::new(),
         };
@@ -330,6 +331,20 @@ async fn a_device_goes_on_in_its_session_only_as_long_as_what_it_seals_there_can
     bench.session.end();
     bench.session.retire(bench.clock.now());
     assert!(goes_on(&mut bench).await, "its connection broke");
+    bench.session.end();
+    bench.session.nothing_held();
+    assert!(!goes_on(&mut bench).await, "nobody has kept what it said");
+    // So often that not all of its sessions can be kept.
+    let mut went_on = 0;
+    while went_on < 2 * CHAIN {
+        bench.clock.advance(Duration::from_secs(1));
+        bench.session.end();
+        if !goes_on(&mut bench).await {
+            break;
+        }
+        went_on += 1;
+    }
+    assert_eq!(went_on, CHAIN - 1);
     // So long that a broker could not deliver what was sealed in it.
     let expires = held(bench.session.keys.as_ref().expect("a session")).expires();
     bench.clock.set(Timestamp(expires.0 - OVERLAP.as_nanos() as i64));

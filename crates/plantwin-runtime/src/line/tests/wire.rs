@@ -251,6 +251,7 @@ impl Protocol for Wire {
                 events,
                 control: Arc::new(WireControl(device)),
                 traffic: Arc::new(Traffic::default()),
+                resumed: true,
                 endpoint: format!("the {name}"),
                 tasks,
             })
