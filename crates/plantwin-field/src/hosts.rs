@@ -34,6 +34,8 @@ const PER_SERVER: usize = 200;
 const SETPOINT_QUEUE: usize = 4096;
 /// Frames that a durable device keeps that runs by itself: more than an hour at one a second.
 const KEPT_FRAMES: usize = 4096;
+/// And one that is played, which goes with its gateway, and has a link's break to survive.
+const PLAYED_FRAMES: usize = 256;
 /// Measurements that may wait for a device's outlet.
 const OUTLET_QUEUE: usize = 8;
 
@@ -332,8 +334,8 @@ async fn start_host(
 type Natives = BTreeMap<DeviceIx, Arc<Mutex<NativeDevice>>>;
 
 /// One for each device, shared by its paths: a device has one key, whatever way it speaks. None
-/// for one that is plain. One that runs by itself outlives its gateway, and keeps what that has not
-/// on record.
+/// for one that is plain. One that runs by itself outlives its gateway, and keeps more of what that
+/// has not on record.
 fn native_of(
     natives: &mut Natives,
     identities: &Identities,
@@ -354,7 +356,7 @@ fn native_of(
     let points = spec.kind.points.as_slice().into();
     let durable = spec.delivery == Delivery::Durable;
     let native = NativeDevice::new(identity, points, durable);
-    let native = if alone { native.keeping(KEPT_FRAMES) } else { native };
+    let native = native.keeping(if alone { KEPT_FRAMES } else { PLAYED_FRAMES });
     let native = Arc::new(Mutex::new(native));
     natives.insert(ix, Arc::clone(&native));
     Ok(Some(native))

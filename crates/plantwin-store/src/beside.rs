@@ -42,11 +42,14 @@ pub(crate) fn note_hang(path: &Path) {
 
 /// The data base in `path`, within `dir`, was opened, and is about to change: what is known of a
 /// hang in it is of no use any more.
-pub(crate) fn opened(dir: &Path, path: &Path) {
-    if path == dir.join(STATE) {
-        forget_hang(path);
-        let _ = fs::remove_file(dir.join(IMAGE));
+pub(crate) fn opened(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let image = dir.join(IMAGE);
+    if path != dir.join(STATE) {
+        return Ok(());
     }
+    forget_hang(path);
+    // Left there, it would undo what is written from now on.
+    if image.exists() { files::remove(&image) } else { Ok(()) }
 }
 
 fn forget_hang(path: &Path) {
@@ -134,10 +137,10 @@ pub(crate) fn keep_image(dir: &Path, image: Option<&[u8]>) {
 /// Gives the main file back what it was, unless somebody still works on it.
 pub(crate) fn image_back(dir: &Path) -> io::Result<()> {
     let (image, state) = (dir.join(IMAGE), dir.join(STATE));
-    if image.exists() && !is_held(&state) {
-        fs::rename(image, state.join("db"))?;
+    if !image.exists() || is_held(&state) {
+        return Ok(());
     }
-    Ok(())
+    if state.exists() { fs::rename(image, state.join("db")) } else { fs::remove_file(image) }
 }
 
 /// Whether somebody holds sled's lock there, as far as can be told.

@@ -171,7 +171,7 @@ pub(crate) fn open_by(
         }
     };
     report.records = trees.values().map(|head| head.count).sum();
-    beside::opened(dir, &path);
+    beside::opened(dir, &path)?;
     let files = SledFiles::open(dir, &path)?;
     // In this order: the new one is safe, and was asked for no more.
     rebuild::over(dir, &path)?;

@@ -79,7 +79,7 @@ impl Live {
 
     fn enter(&self, device: &DeviceId, session: u64) -> Entered {
         self.table().entry(device.clone()).or_default().push(session);
-        Entered { live: self.clone(), device: device.clone(), session }
+        Entered { live: self.clone(), device: device.clone(), session, left: false }
     }
 
     /// The newest session of a device.
@@ -98,10 +98,20 @@ struct Entered {
     live: Live,
     device: DeviceId,
     session: u64,
+    left: bool,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Entered {
+    fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
         let mut table = self.live.table();
         if let Some(sessions) = table.get_mut(&self.device) {
             if let Some(place) = sessions.iter().position(|number| *number == self.session) {
@@ -252,6 +262,14 @@ impl GatewaySession {
         let over = now >= until;
         self.previous = (!over).then(|| Replaced { session: Arc::clone(old), quiet, until });
         Ok(())
+    }
+
+    /// Nobody will open anything with this session or one before it any more, whoever else holds it:
+    /// the device must not go on in it.
+    pub fn abandon(&mut self) {
+        self.sealer = None;
+        self.previous = None;
+        self.entered.leave();
     }
 
     /// Sessions before this one that still open.

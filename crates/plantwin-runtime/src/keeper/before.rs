@@ -20,8 +20,9 @@ use crate::assembly::{RECORDED, TWINS};
 pub(super) struct Before(BTreeMap<(Tree, DeviceId), Option<Vec<u8>>>);
 
 impl Before {
-    /// This group is about to be written: notes what it replaces, unless an attempt before did.
-    pub(super) fn note(&mut self, store: &dyn Store, group: &Group) -> Result<(), StoreError> {
+    /// This group is about to be written: notes what it replaces, unless an attempt before did. What
+    /// cannot be read is as good as none: the writing finds that out, and knows how to mend it.
+    pub(super) fn note(&mut self, store: &dyn Store, group: &Group) {
         let telling = |job: &DurableJob| match job {
             DurableJob::Telemetry { device, .. } => Some(device.clone()),
             DurableJob::Again { .. } | DurableJob::Letter { .. } => None,
@@ -30,11 +31,10 @@ impl Before {
         for device in devices {
             for tree in [RECORDED, TWINS] {
                 if let Entry::Vacant(place) = self.0.entry((tree, device.clone())) {
-                    place.insert(store.get(tree, device.as_str())?);
+                    place.insert(store.get(tree, device.as_str()).unwrap_or_default());
                 }
             }
         }
-        Ok(())
     }
 
     /// Puts back what stood there.

@@ -183,8 +183,7 @@ impl Work {
         if self.torn.load(Ordering::Relaxed) {
             self.mend()?;
         }
-        // What cannot be read here is found out by the writing below, which knows how to mend it.
-        let _ = self.before().note(&*self.store, group);
+        self.before().note(&*self.store, group);
         self.store_durable(group)?;
         self.store_saves(group)?;
         self.store.flush()?;

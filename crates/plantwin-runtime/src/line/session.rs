@@ -219,7 +219,7 @@ impl DeviceSession {
 
     /// Nothing comes any more of what was sealed before: the device says it again.
     pub(super) fn nothing_held(&mut self) {
-        self.past = None;
+        abandon(self.past.take());
     }
 
     /// Whether the device says that it waits, though there is a session.
@@ -291,11 +291,11 @@ impl DeviceSession {
         // Nor with too little left for what a broker holds, or for the proof, or with too many
         // sessions before it: then the device rather says it again.
         let now = self.clock.now();
-        self.past.take_if(|keys| {
+        abandon(self.past.take_if(|keys| {
             let keys = lock(keys);
             now.plus(OVERLAP) >= keys.expires() || keys.chain() + 1 >= CHAIN
-        });
-        self.keys.take_if(|keys| now.plus(PROOF_TIME) >= lock(keys).expires());
+        }));
+        abandon(self.keys.take_if(|keys| now.plus(PROOF_TIME) >= lock(keys).expires()));
         if let Some(trust) = &self.trust {
             let subject = Subject {
                 device: self.device.clone(),
@@ -557,6 +557,13 @@ pub(super) enum Due {
 /// Whether an envelope was made or altered by somebody without the keys.
 fn is_forgery(error: &AuthError) -> bool {
     matches!(error, AuthError::Seal(SealError::Tag))
+}
+
+/// Whatever request under way still holds them.
+fn abandon(keys: Option<Keys>) {
+    if let Some(keys) = keys {
+        lock(&keys).abandon();
+    }
 }
 
 fn lock(keys: &Keys) -> MutexGuard<'_, GatewaySession> {

@@ -64,6 +64,9 @@ pub(super) struct Worker {
     came_from: Option<usize>,
     /// What each path last died of.
     faults: Vec<Option<Fault>>,
+    /// A try of the path ended early, and may have begun a session anew at whoever keeps values
+    /// for us: that the next one finds one there says nothing.
+    doubtful: Vec<bool>,
     /// What the twin was told of the paths when it was told that all is down.
     told: Option<Vec<Option<Cause>>>,
     /// What the adapter calls the values behind our receipts, on the connection in use.
@@ -93,6 +96,7 @@ impl Worker {
             at: 0,
             came_from: None,
             faults: vec![None; line.paths.len()],
+            doubtful: vec![false; line.paths.len()],
             told: None,
             receipts: BTreeMap::new(),
             unconfirmed: Unconfirmed::default(),
@@ -139,7 +143,8 @@ impl Worker {
                         Ok(Err((rank, fault))) => self.failed(rank, fault, false),
                         Err(_) => {
                             let (now, jitter) = (self.line.clock.now(), self.jitter());
-                            self.chooser.on_hang(rank, now, jitter);
+                            self.chooser.on_cut(rank, now, jitter);
+                            self.doubtful[rank] = true;
                         }
                     }
                 }
@@ -320,6 +325,7 @@ impl Worker {
         let changed = self.line.confinement.has_changed().unwrap_or(false);
         let confined = self.line.confinement.borrow_and_update().confined;
         let durable = self.line.device.delivery == Delivery::Durable;
+        let doubtful = std::mem::take(&mut self.doubtful[rank]);
         if confined {
             // It may have been anywhere meanwhile, and forgotten what it was told.
             self.on_confinement(&connection);
@@ -330,7 +336,7 @@ impl Worker {
                 self.session.forget_past();
                 self.unconfirmed.forget();
             }
-            if durable && !connection.resumed {
+            if durable && (!connection.resumed || doubtful) {
                 self.session.nothing_held();
             }
             self.session.begin(&connection);
@@ -618,6 +624,7 @@ impl Worker {
     /// A path failed; `mute` if it was up and the device never spoke on it.
     fn note_failure(&mut self, rank: usize, fault: Fault, mute: bool) {
         let (now, jitter) = (self.line.clock.now(), self.jitter());
+        self.doubtful[rank] |= fault.needs_life() && self.chooser.current() != Some(rank);
         if fault.needs_life() && !mute && self.chooser.current() == Some(rank) {
             self.chooser.on_silence(rank, now, jitter);
         } else if mute || fault.needs_life() {

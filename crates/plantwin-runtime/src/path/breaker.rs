@@ -37,6 +37,8 @@ pub(super) struct Breaker {
     failures: u32,
     pub(super) retry_at: Timestamp,
     hung: bool,
+    /// Its last try was cut short.
+    pub(super) cut: bool,
 }
 
 impl Breaker {
@@ -76,6 +78,7 @@ impl Breaker {
         let (least, most) = SPREAD;
         let wait = wait.mul_f64(jitter.clamp(0.0, 1.0).mul_add(most - least, least));
         self.retry_at = now.plus(wait.max(RETRY_MIN));
+        self.cut = false;
         self.hung |= hung;
     }
 

@@ -81,9 +81,10 @@ impl PathChooser {
             .ok_or_else(|| self.paths.iter().map(|p| p.retry_at).min().unwrap_or(now))
     }
 
-    /// While a path that hung is tried: when it is the turn of one that did not.
+    /// While a path that hung is tried: when it is the turn of one that did not. Only each second
+    /// try may be cut short, so that it has a chance while the others merely refuse.
     pub fn next_good(&self, tried: usize) -> Option<Timestamp> {
-        let hung = self.paths.get(tried).is_some_and(Breaker::needs_life);
+        let hung = self.paths.get(tried).is_some_and(|path| path.needs_life() && !path.cut);
         let others = self.paths.iter().filter(|path| hung && !path.needs_life());
         others.map(|path| path.retry_at).min()
     }
@@ -98,6 +99,14 @@ impl PathChooser {
     /// makes it count as up again.
     pub fn on_hang(&mut self, path: usize, now: Timestamp, jitter: f64) {
         self.fail(path, (true, false), now, jitter);
+    }
+
+    /// The try of a path that hung was cut short.
+    pub fn on_cut(&mut self, path: usize, now: Timestamp, jitter: f64) {
+        self.on_hang(path, now, jitter);
+        if let Some(breaker) = self.paths.get_mut(path) {
+            breaker.cut = true;
+        }
     }
 
     /// The path carried values and fell silent. As [`Self::on_hang`], and the first try waits as

@@ -60,6 +60,20 @@ fn a_breaker_opens_on_a_failure_is_half_open_after_the_wait_and_closes_when_up()
 }
 
 #[test]
+fn each_second_try_of_a_path_that_hung_is_cut_short_when_it_is_the_turn_of_a_good_one() {
+    let mut chooser = PathChooser::new(2);
+    chooser.on_hang(0, at(0), 0.0);
+    chooser.on_failure(1, at(60), 0.0);
+    assert_eq!(chooser.next_attempt(at(60)), Ok(0));
+    assert_eq!(chooser.next_good(0), Some(at(60).plus(RETRY_MIN)));
+    assert_eq!(chooser.next_good(1), None, "nobody cuts a good one short");
+    chooser.on_cut(0, at(61), 0.0);
+    assert_eq!(chooser.next_good(0), None, "it has a chance");
+    chooser.on_hang(0, at(80), 0.0);
+    assert!(chooser.next_good(0).is_some());
+}
+
+#[test]
 fn paths_that_fall_silent_together_are_not_tried_together() {
     let wait = |jitter: f64| {
         let mut chooser = PathChooser::new(1);
@@ -88,14 +102,6 @@ fn a_path_that_hung_does_not_delay_a_good_one() {
     chooser.on_hang(0, at(0), 0.0);
     assert!(chooser.is_one_at_hand(at(0)));
     assert_eq!(chooser.next_attempt(at(60)), Ok(1));
-    chooser.on_failure(1, at(60), 0.0);
-    assert_eq!(chooser.next_attempt(at(60)), Ok(0));
-    assert_eq!(
-        chooser.next_good(0),
-        Some(at(60).plus(RETRY_MIN)),
-        "then it is the good one's turn"
-    );
-    assert_eq!(chooser.next_good(1), None);
     chooser.on_hang(1, at(60), 0.0);
     assert!(!chooser.is_one_at_hand(at(60)));
     assert_eq!(chooser.next_attempt(at(60)), Ok(0));
