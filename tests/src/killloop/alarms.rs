@@ -29,11 +29,11 @@ pub(super) struct Totals {
 pub(super) struct Alarms {
     /// Alarms that must be there, with when they were raised.
     must: BTreeMap<String, String>,
-    /// Acknowledged in this life: until the next one the plant may still show them as they were,
+    /// Acknowledged in this life, with when they were raised: until the next one the plant may still show them as they were,
     /// and the word may have met an alarm that was raised again meanwhile.
-    under_way: BTreeSet<String>,
+    under_way: BTreeMap<String, String>,
     /// Those that were under way when the plant was killed: they may have been taken.
-    perhaps: BTreeSet<String>,
+    perhaps: BTreeMap<String, String>,
     /// Of those that must be there, not shown yet in this life.
     awaited: BTreeSet<String>,
     totals: Totals,
@@ -61,7 +61,9 @@ impl Alarms {
         for id in self.must.keys().cloned().collect::<Vec<_>>() {
             match shown.get(&id) {
                 // What the log told first may be older than what the twin had saved.
-                Some((state, _)) if state == "acknowledged" && self.perhaps.remove(&id) => {
+                Some((state, _))
+                    if state == "acknowledged" && self.perhaps.remove(&id).is_some() =>
+                {
                     self.must.remove(&id);
                     self.awaited.remove(&id);
                 }
@@ -69,6 +71,16 @@ impl Alarms {
                     self.lose(&id, "was acknowledged, by nobody");
                 }
                 Some(_) => self.totals.held += u64::from(self.awaited.remove(&id)),
+                // It was taken, and the alarm had returned: such a one is not shown.
+                None if self
+                    .perhaps
+                    .get(&id)
+                    .is_some_and(|raised| self.must.get(&id) == Some(raised)) =>
+                {
+                    self.perhaps.remove(&id);
+                    self.must.remove(&id);
+                    self.awaited.remove(&id);
+                }
                 None if !self.awaited.contains(&id) => self.lose(&id, "went away"),
                 None if status["uptime_s"].as_f64().is_some_and(|up| up > SHOWN_WITHIN_S) => {
                     self.lose(&id, "did not come back");
@@ -77,7 +89,7 @@ impl Alarms {
             }
         }
         for (id, (state, raised)) in shown {
-            if state == "acknowledged" || self.under_way.contains(&id) {
+            if state == "acknowledged" || self.under_way.contains_key(&id) {
                 continue;
             }
             self.totals.seen += u64::from(self.must.get(&id) != Some(&raised));
@@ -102,8 +114,8 @@ impl Alarms {
 
     /// To be called before an acknowledgement is sent: from here on nothing is sure of it.
     pub(super) fn acknowledging(&mut self, id: &str) {
-        self.must.remove(id);
-        self.under_way.insert(id.to_owned());
+        let raised = self.must.remove(id).unwrap_or_default();
+        self.under_way.insert(id.to_owned(), raised);
         self.totals.acknowledged += 1;
         self.awaited.remove(id);
     }

@@ -213,6 +213,22 @@ fn an_alarm_that_was_acknowledged_may_go_and_one_raised_in_a_later_life_may_not(
 }
 
 #[test]
+fn an_acknowledgement_that_the_kill_overtook_may_have_been_taken_also_if_the_alarm_is_gone_then() {
+    let mut book = Alarms::default();
+    book.new_life();
+    book.status("works", &status(1.0, &[RETURNED]));
+    book.acknowledging("d1.high");
+    book.new_life();
+    // What the log told first is older than what the twin had saved.
+    book.status("works", &status(0.1, &[RETURNED]));
+    book.status("works", &status(0.3, &[]));
+    assert_eq!(book.totals().lost, 0);
+    book.status("works", &status(1.3, &[RETURNED]));
+    book.status("works", &status(1.4, &[]));
+    assert_eq!(book.totals().lost, 1, "once");
+}
+
+#[test]
 fn alarms_of_the_plant_itself_end_with_its_process() {
     let own = status(1.0, &[("works.store", "unacknowledged", "noon")]);
     assert_eq!(losses(&[&[own], &[status(20.0, &[])]]), 0);
