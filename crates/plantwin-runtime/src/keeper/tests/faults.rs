@@ -52,7 +52,7 @@ fn device(n: u64) -> DeviceId {
 }
 
 /// A keeper's work by hand.
-fn work(store: Arc<dyn Store>, spool: Spool) -> Work {
+pub(super) fn work(store: Arc<dyn Store>, spool: Spool) -> Work {
     Work {
         store,
         spool: Arc::new(Mutex::new(spool)),

@@ -4,7 +4,7 @@
 use std::{
     io::ErrorKind,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{
             AtomicBool, AtomicU64,
             Ordering::{Relaxed, SeqCst},
@@ -14,8 +14,7 @@ use std::{
     time::Duration,
 };
 
-use plantwin_adapter::ManualClock;
-use plantwin_model::{DeviceId, SpoolSpec, Timestamp};
+use plantwin_model::DeviceId;
 use plantwin_store::{
     LogKind, MemoryStore, PAYLOAD_LIMIT, Spool, SpoolLimits, Store,
     testing::{Fault, FaultyStore, Operation},
@@ -141,15 +140,7 @@ fn work(refuses: &Arc<AtomicBool>) -> Work {
             if refuses { Fault::Before(ErrorKind::StorageFull) } else { Fault::None }
         }));
     let spool = Spool::open(Arc::clone(&store), SpoolLimits::default()).unwrap();
-    Work {
-        store,
-        spool: Arc::new(Mutex::new(spool)),
-        limits: SpoolSpec::default(),
-        clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_000))),
-        status: Arc::default(),
-        torn: AtomicBool::new(false),
-        before: Mutex::default(),
-    }
+    super::faults::work(store, spool)
 }
 
 fn record(n: usize, must: bool) -> Append {
